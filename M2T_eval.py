@@ -101,7 +101,7 @@ def results_name(config: EvalM2T) -> str:
 
 
 def load_captioner(config: EvalM2T, loader: Loader) -> MotionToText:
-    """Load the captioner with its LaMP. Raises `UserError` if it does not exist or if its sizes differ from the size flags."""
+    """Load the captioner with its LaMP. Raises `UserError` for a missing captioner, or if its sizes differ from the size flags."""
     from pipelines.motion2text import MotionToText
 
     name, tag = config.resume_trans or config.name, config.which_epoch or None

@@ -114,9 +114,9 @@ def start_from_init_(model: Evaluator, config: TrainEvaluator, path: Path) -> No
 
 
 def load_words(config: TrainEvaluator, folder: CheckpointFolder, source: Path | None, token_lines: list[str]) -> Words:
-    """Load the word vectors of the resumed run, else those of the --init run (folder `source`), else GloVe's if installed.
+    """Load the word vectors of the resumed run, of the --init run (folder `source`) or of GloVe; the first that exists is used.
 
-    If there are none, build vectors from MiniLM for the words in `token_lines`, which has one line of tokens per caption.
+    If none exists, build word vectors from MiniLM for the words in `token_lines`, which has one line of tokens per caption.
     """
     from models.words import FILE, Words
     from motion.spec import GLOVE

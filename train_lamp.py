@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # --help does not wait for these
 
 INHERITED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
 SIZES = ("num_queries", "embed_dim", "cross_width", "max_text", "match_rows", "dropout")
-FREE = ("losses", "match_rows", "dropout", "max_text", "label_smoothing")  # config fields that may differ from those of --init
+FREE = ("losses", "match_rows", "dropout", "max_text", "label_smoothing")  # config fields that may differ from the fields of --init
 SAMPLES = 3  # captions that each validation logs
 
 

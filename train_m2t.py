@@ -30,7 +30,7 @@ HELD_OUT = 50  # with --texts, every fiftieth caption is used for validation
 SAMPLES = 3  # captions that each validation logs
 VALIDATION_BATCH, VALIDATION_ROUNDS = 32, 2  # clips per batch, passes over the validation split
 LM_FLAGS = ("lm", "lora_r", "lora_alpha", "lora_dropout", "bits", "prompt", "block_size")
-FREE = ("dropout", "pkeep", "lora_dropout", "bits", "prompt")  # config fields that may differ from those of --resume-trans
+FREE = ("dropout", "pkeep", "lora_dropout", "bits", "prompt")  # config fields that may differ from the fields of --resume-trans
 
 
 @script

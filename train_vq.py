@@ -79,7 +79,7 @@ def train(config: TrainVQ) -> None:
 
 
 def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
-    """The feature statistics of the dataset, or with `--init` those of the run that training starts from."""
+    """The feature statistics of the dataset or, with `--init`, of the run from which the training starts."""
     from data.store import Normaliser
     from models.upstream.released import run_folder
     from training.begin import init_weights
@@ -90,7 +90,8 @@ def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
 
 
 def new_tokeniser(config: TrainVQ, spec: DatasetSpec, clips: Clips, normaliser: Normaliser) -> MotionTokeniser:
-    """The tokeniser to train. Flags can request the weights of `--init`, fitted body constraints, and body losses."""
+    """Return the tokeniser to train. Depending on the flags, the tokeniser starts from the weights of `--init`, and has body
+    constraints and body losses."""
     from models.body import BodyLoss, measured_bones
     from models.loading import load_model, require_kind
     from models.vqvae import MotionTokeniser, widen_from_

@@ -1,7 +1,7 @@
 """Convert a .glb of this project to .fbx inside Blender: the armature, its body, and an animation with a key in every frame.
 
     blender --background --python assets/fbx_blender.py -- walk.glb walk.fbx
-    python assets/fbx_blender.py walk.glb walk.fbx               # where `pip install bpy` has been run
+    python assets/fbx_blender.py walk.glb walk.fbx               # needs `pip install bpy`
 
 Tested with Blender 5.0.1.
 """
@@ -23,7 +23,7 @@ def main(source: str, target: str) -> None:
     scene.render.fps, scene.render.fps_base = round(fps), round(fps) / fps
     bpy.ops.import_scene.gltf(filepath=source, bone_heuristic="TEMPERANCE")
     armature = next(thing for thing in bpy.data.objects if thing.type == "ARMATURE")
-    for thing in bpy.data.objects:  # shapes that the importer draws bones with
+    for thing in bpy.data.objects:  # remove the shapes with which the importer draws bones
         if thing.type not in ("ARMATURE", "MESH") or (thing.type == "MESH" and not thing.find_armature()):
             bpy.data.objects.remove(thing)
     first, last = armature.animation_data.action.frame_range

@@ -1,7 +1,7 @@
 """Retarget a .bvh of this project to a character, without opening Blender's window.
 
     blender --background --python assets/retarget_blender.py -- walk.bvh character.fbx walk_character.fbx
-    python assets/retarget_blender.py walk.bvh character.fbx walk_character.glb       # where `pip install bpy` has been run
+    python assets/retarget_blender.py walk.bvh character.fbx walk_character.glb       # needs `pip install bpy`
 
 The character (.fbx, .glb, .gltf or .blend) has a T-pose as its rest pose, as Mixamo's characters do. A KeeMap file lists pairs of
 corresponding bones. Each bone of the character gets the rotation that the corresponding bone of the .bvh has relative to its rest
@@ -24,10 +24,10 @@ from mathutils import Matrix, Quaternion
 MAPPING = Path(__file__).with_name("mapping.json")
 MOTIONS, CHARACTERS, OUTPUTS = (".bvh",), (".fbx", ".glb", ".gltf", ".blend"), (".fbx", ".glb", ".blend")
 METRES = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001, "in": 0.0254, "ft": 0.3048, "cmu": 0.0254 / 0.45}
-AXES = {"y": ("-Z", "Y"), "z": ("Y", "Z")}  # forward and up, as Blender names them
+AXES = {"y": ("-Z", "Y"), "z": ("Y", "Z")}  # forward and up axis, in Blender's notation
 PREFIX = re.compile(r"^(.*:|mixamorig\d*_?)")
 
-# What a KeeMap file says of every bone and of every transfer.
+# Settings that a KeeMap file repeats for every bone, and settings of the whole transfer.
 KEEMAP_BONE = {
     "label": "", "description": "", "keyframe_this_bone": True, "set_bone_rotation": True, "bone_rotation_application_axis": "XYZ",
     "has_twist_bone": False, "TwistBoneName": "", "position_gain": 1.0, "position_pole_distance": 0.3,
@@ -77,7 +77,7 @@ def fail(message: str) -> None:
 
 
 def read_motion(path: Path, scale: float, forward: str, up: str) -> bpy.types.Object:
-    """The armature of a .bvh file, which also sets the scene's frame rate."""
+    """Import a .bvh file, set the scene's frame rate to that of the file, and return the armature."""
     axes = {"axis_forward": forward, "axis_up": up, "global_scale": scale}
     try:
         bpy.ops.import_anim.bvh(filepath=str(path), update_scene_fps=True, update_scene_duration=True, **axes)
@@ -87,7 +87,7 @@ def read_motion(path: Path, scale: float, forward: str, up: str) -> bpy.types.Ob
 
 
 def read_character(path: Path, source: bpy.types.Object) -> bpy.types.Object:
-    """The armature of a character file: the one with the most bones."""
+    """Import a character file, and return its armature. If there are several, return the armature with the most bones."""
     fps = bpy.context.scene.render.fps, bpy.context.scene.render.fps_base
     try:
         match path.suffix.lower():
@@ -114,7 +114,8 @@ def read_character(path: Path, source: bpy.types.Object) -> bpy.types.Object:
 
 
 def pair_bones(mapping: dict, source: bpy.types.Object, target: bpy.types.Object) -> dict[str, str]:
-    """Source bone by target bone. If no bone has the name, names are compared without their prefix ("mixamorig:")."""
+    """Return the source bone of each target bone. If no target bone has exactly the name in the mapping, names are compared without
+    their prefixes, such as "mixamorig:"."""
     plain, sources = ({bare(bone.name): bone.name for bone in armature.data.bones} for armature in (target, source))
     pairs = {}
     for bone in mapping["bones"]:
@@ -141,7 +142,7 @@ def rest_turn(armature: bpy.types.Object, bone: str) -> Quaternion:
 
 
 def bake(source: bpy.types.Object, target: bpy.types.Object, pairs: dict[str, str], frames: range) -> None:
-    """Key the target's bones in every frame."""
+    """Insert keyframes of the target's bones in every frame."""
     corrections = {bone: rest_turn(source, pairs[bone]).inverted() @ rest_turn(target, bone) for bone in pairs}
     hips = next(bone for bone, partner in pairs.items() if bare(partner) == "Hips")
     growth = rest_height(target, pairs) / rest_height(source, {bone: bone for bone in pairs.values()})
@@ -150,7 +151,7 @@ def bake(source: bpy.types.Object, target: bpy.types.Object, pairs: dict[str, st
         target.pose.bones[bone].rotation_mode = "QUATERNION"
     for frame in frames:
         bpy.context.scene.frame_set(frame)
-        placed: dict[str, Matrix] = {}  # by target bone, parents first: where it stands in its armature
+        placed: dict[str, Matrix] = {}  # target bone → its matrix in the armature; parents first
         for bone in target.pose.bones:
             rest = bone.bone.matrix_local
             if bone.parent:
@@ -175,8 +176,8 @@ def rest_height(armature: bpy.types.Object, pairs: dict[str, str]) -> float:
 
 
 def keemap(pairs: dict[str, str], source: bpy.types.Object, target: bpy.types.Object) -> dict:
-    """A KeeMap file for these two skeletons. KeeMap copies the partner's world orientation to a bone and then applies the
-    correction."""
+    """Return the content of a KeeMap file for these two skeletons. KeeMap copies the world orientation of a source bone to its
+    target bone, and then applies the correction."""
     bones = []
     for bone, partner in pairs.items():
         turn = rest_turn(source, partner).inverted() @ rest_turn(target, bone)

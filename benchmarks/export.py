@@ -126,7 +126,8 @@ def equal_bones(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
 
 
 def loop_seams(model: TextToMotion, spec: DatasetSpec, number: int) -> None:
-    """Print the changes of position and velocity at the seam of generated loops, and the largest changes between other frames."""
+    """Print the changes of position and velocity at the seam of generated loops, and the largest changes between other consecutive
+    frames."""
     sampling = SamplingSettings(cond_scale=2.0, res_cond_scale=2.0)
     sizes = []
     for sample, prompt in enumerate((LOOPS * number)[:number]):

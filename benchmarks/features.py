@@ -23,7 +23,7 @@ from utils.errors import script
 
 
 def walking_batch(clips: int, frames: int) -> torch.Tensor:
-    """Random joints (B, T, 22, 3) in metres: the rest pose with noise moves along a curved path."""
+    """Return random joints (B, T, 22, 3) in metres: a noisy rest pose that moves along a curved path."""
     rest_pose = forward_kinematics(torch.eye(3).expand(22, 3, 3), torch.zeros(3), HUMANML3D.offsets(), HUMANML3D.parents)
     turn = torch.linspace(0, 3, frames)
     path = torch.stack((turn.sin(), torch.ones(frames), turn), dim=-1)

@@ -52,7 +52,8 @@ def read_prompts() -> list[Prompt]:
 
 
 def fit(features: np.ndarray, known: np.ndarray) -> dict:
-    """Fit a logistic regression by Newton's method: features (N, F) and labels `known` (N,) bool → weights (F,) and bias."""
+    """Fit a logistic regression of the labels `known` (N,) bool on features (N, F), by Newton's method; returns weights and
+    bias."""
     mean, std = features.mean(0), features.std(0) + 1e-6
     rows = np.c_[(features - mean) / std, np.ones(len(features))]
     weights = np.zeros(rows.shape[1])
@@ -73,7 +74,8 @@ def area_under_curve(inside: np.ndarray, outside: np.ndarray) -> float:
 
 
 def calibrate(knowledge: Knowledge, prompts: list[Prompt]) -> dict:
-    """Fit the calibration on the calibration half, except for thin prompts and for prompts that fail the language check."""
+    """Return the calibration, fitted on the prompts of the calibration half. Thin prompts and prompts that fail the language check
+    are left out."""
     used = [p for p in prompts if p.half == "calibrate" and p.side != "thin" and not language_fault(p.text, knowledge.stems)]
     features = np.array([knowledge.features(prompt.text)[0] for prompt in used])
     return {"features": FEATURES, **fit(features, np.array([prompt.side == "inside" for prompt in used]))}

@@ -4,7 +4,7 @@ This module prints R@k among all clips and in batches of 32, for the splits `tes
 mood in `test_unseen` do not occur in the training data. Results for CMU's clips with human captions (`test_cmu.txt`) are also
 printed separately. The names of the clips of Bandai-Namco's second dataset contain the action and the mood. For these clips, the
 module prints how often the best-matching caption belongs to a clip with the action of the query, with the mood of the query, or
-with both. If several captions match equally well, the clip counts as the fraction of these captions that is correct.
+with both. If several captions match equally well, the fraction of these captions that are correct is counted.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def action_and_mood(name: str) -> tuple[str, str] | None:
 
 
 def cmu_clips(names: Sequence[str], root: Path) -> list[int]:
-    """Return the indices of those clips that are CMU's test clips with human captions (`test_cmu.txt` in the dataset folder)."""
+    """Return the indices of CMU's test clips with human captions, which `test_cmu.txt` in the dataset folder lists."""
     listed = root / "test_cmu.txt"
     cmu = set(listed_names(listed)) if listed.is_file() else set()
     return [index for index, name in enumerate(names) if name in cmu]
@@ -91,7 +91,7 @@ def accuracy(gallery: Gallery, protocol: str) -> str:
 class OpenRetrieval:
     """Evaluate retrieval on `open`, and how often the best caption has the right action and mood."""
 
-    name: str = option("", "LaMP run; default: the only one in --checkpoints_dir, else the embedded one")
+    name: str = option("", "LaMP run; default: the only LaMP run in --checkpoints_dir or, if there is none, the embedded LaMP")
     checkpoints_dir: str = option("./checkpoints", "folder of checkpoint folders")
     data_root: str = option("", "folder of the dataset; default: the folder of `open` under dataset/")
     pool: str = option("max", "how the similarities of a text to the queries of a motion are pooled", choices=("max", "mean"))

@@ -1,4 +1,4 @@
-"""Sampling weights that draw rare actions more often, and epochs with these weights.
+"""Compute sampling weights that draw rare actions more often, and draw epochs with these weights.
 
 The file `actions.csv` in a dataset folder has one row per clip, with the columns `clip` (name of the clip), `action` (main action)
 and `source` (name of the source dataset).
@@ -20,7 +20,7 @@ ACTIONS, COMPOSED = "actions.csv", "composed.txt"
 
 
 def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
-    """The main action of each clip, or its value in another `column`, keyed by clip name; {} if there is no `actions.csv`.
+    """Read the main action of each clip, or the value in another `column`, by clip name; {} if there is no `actions.csv`.
 
     Raises `UserError` if a column is missing.
     """
@@ -41,12 +41,12 @@ def sampling_weights(
     """Sampling weight of each clip, 1 on average; None if all clips are drawn equally often.
 
     Args:
-        balance: draw each action in proportion to the square root of its size, which is the sum of the sizes of its clips. Clips
-            without an action together count as one action; without `actions.csv`, these are all clips.
-        compositions: fraction of the samples that are compositions (`composed.txt`); None leaves this fraction as it is.
-        sizes: (N,) sizes of the clips, such as lengths in frames; None: 1 each.
+        balance: draw each action in proportion to the square root of its size, which is the sum of the sizes of its clips. All
+            clips without an action count as a single action. Without `actions.csv`, all clips are drawn equally often.
+        compositions: fraction of the samples that are compositions (`composed.txt`); None: the fraction is not fixed.
+        sizes: (N,) sizes of the clips, such as lengths in frames; None: every clip has size 1.
 
-    Raises `UserError` if `compositions` requires compositions, or other clips, and the dataset has none.
+    Raises `UserError` if `compositions` is above 0 but there are no compositions, or below 1 but there are only compositions.
     """
     if not balance and compositions is None:
         return None

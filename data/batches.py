@@ -21,9 +21,9 @@ class MatchingBatches:
     """Endless shuffled batches of cropped clips, each with a random caption, as in the published protocol.
 
     The negatives of a clip are the other clips in its batch, so no batch should contain a clip twice. A few batches do if
-    `weights` (N,) draw some clips more often. Batches overlap slightly, so that the last batch of an epoch is full. `batch(index)`
-    is a pure function of its argument; each rank gets a different part of the batch. Raises `UserError` if one step of all ranks
-    needs more clips than there are.
+    `weights` (N,) draw some clips more often. If the batches of an epoch need more clips than the epoch has, some clips are in two
+    batches. `batch(index)` is a pure function of its argument; each rank gets a different part of the batch. Raises `UserError` if
+    a step of all ranks needs more clips than the split has.
     """
 
     def __init__(

@@ -57,7 +57,7 @@ def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray
 def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, allocate: Allocate) -> np.ndarray:
     """Encode every clip `stride` times, starting at each of its first `stride` frames.
 
-    `allocate((M, width))` creates the returned array (M, width). `first_rows` computes which of its rows belong to a clip.
+    `allocate((M, width))` creates the returned array (M, width). `first_rows` computes which rows of this array belong to a clip.
     """
     starts, lengths = first_rows(clips.lengths, stride)
     rows = None
@@ -144,11 +144,14 @@ class CaptionedCrops:
         return len(self.lengths)
 
     def sizes(self, clips: np.ndarray, captions: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Keys (N,) by which samples are sorted, the most important key last; samples with similar keys share a batch."""
+        """Sort keys (N,) of the samples, the most important key last. Samples with similar keys share a batch."""
         return (self.lengths[clips],)
 
     def _permutation(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Clips and captions of each step of an epoch: (steps, world · B). Steps overlap slightly, so the last step is full."""
+        """Return the clip indices and the caption indices, (steps, world · B) each, of the steps of an epoch.
+
+        If the steps of an epoch need more samples than the epoch has, some samples are in two steps.
+        """
         generator = np.random.default_rng((self.seed, epoch))
         size = self.batch_size * self.world
         clips = np.resize(weighted_epoch(self.weights, generator), max(len(self), size))

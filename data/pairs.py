@@ -42,7 +42,7 @@ class CaptionedLatents(CaptionedCrops):
     """Batches of latents and base codes (of the first quantiser), each clip with a random caption.
 
     `latents` (M, C) has the same rows as `store.codes`; `ids` are the token ids of `clips.captions`, in their order. Raises
-    `UserError` if one step of all ranks needs more clips than there are.
+    `UserError` if a step of all ranks needs more clips than the split has.
     """
 
     def __init__(self, clips: CaptionedClips, store: TokenStore, latents: np.ndarray, ids: list[list[int]], **settings: Any):
@@ -56,11 +56,11 @@ class CaptionedLatents(CaptionedCrops):
         self.numbers = torch.unique(self.ids, dim=0, return_inverse=True)[1]  # equal captions have equal numbers
 
     def sizes(self, clips: np.ndarray, captions: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Sort by caption length first, then by clip length, because padding a caption costs more than padding a clip."""
+        """Sort keys: clip length, and as the more important key caption length, because padding a caption costs more."""
         return self.lengths[clips], self.text_lengths.numpy()[captions]
 
     def latent_sample(self, size: int = 20_000) -> Tensor:
-        """At least `size` latents (N, C), float32, evenly spaced over those of the split; all latents if there are fewer."""
+        """At least `size` latents (N, C) of the split, evenly spaced, float32; all latents if the split has fewer."""
         return torch.from_numpy(self.latents[:: max(1, len(self.latents) // size)].astype(np.float32))
 
     def batch(self, index: int) -> dict[str, Tensor]:
@@ -68,7 +68,7 @@ class CaptionedLatents(CaptionedCrops):
         return self.tensors(self.crops(index))
 
     def tensors(self, crops: Crops) -> dict[str, Tensor]:
-        """The batch of the given crops.
+        """Return the batch of the given crops:
 
         {"latents": (B, N, C) float32, 0 at padding; "codes": (B, N) base codes, −1 at padding; "lengths": (B,) tokens;
         "ids": (B, L); "text_lengths": (B,); "caption": (B,) an id shared by rows that have equal token ids or the same clip}.

@@ -29,12 +29,13 @@ CHUNK = 64  # clips that a process takes at once
 
 
 def cached_profiles(clips: Clips, joints: int, workers: int) -> np.ndarray:
-    """The profiles (N, len(BITS)), of bool, of all clips, computed by `workers` processes and cached next to the packed motions.
+    """Return the profiles (N, len(BITS)) of all clips, as bool. They are computed by `workers` processes and cached in a file next
+    to the packed motions.
 
     Raises `UserError` unless the skeleton has HumanML3D's 22 joints.
     """
     if joints != 22:
-        raise UserError(f"a selector needs motions of 22 joints, these have {joints}; use a dataset with HumanML3D's skeleton")
+        raise UserError(f"a selector needs motions of 22 joints, but these have {joints}; use a dataset with HumanML3D's skeleton")
     path = cache_path(clips, 1, hashlib.sha256("\n".join(BITS).encode()).hexdigest(), "profiles", ".safetensors")
 
     def read(path: Path) -> np.ndarray | None:
@@ -88,7 +89,7 @@ class ProfileBatches:
     def batch(self, index: int) -> dict[str, Tensor]:
         """Batch `index`: {"condition": (B, C), "profile": (B, F) bool, "caption": (B,) and "clip": (B,) ids}.
 
-        The ids of equal captions are equal.
+        Equal captions have equal ids.
         """
         epoch, step = divmod(index, self.steps_per_epoch)
         clips = self._order(epoch)[step, self.rank :: self.world]

@@ -70,7 +70,7 @@ def read_prompt_file(path: str | Path, longest: int, as_given: bool = False) -> 
 
 
 def parse_line(line: str, where: str, longest: int) -> Prompt:
-    """Parse one line: `<text>#<frames>`, `<text>#NA`, or only a text, which means NA. `＃` or a tab may replace `#`."""
+    """Parse one line: `<text>#<frames>` or `<text>#NA`. `<text>` alone means `<text>#NA`. `＃` or a tab may replace `#`."""
     line = line.strip()
     match = WITH_LENGTH.fullmatch(line) or TAB_LENGTH.fullmatch(line)
     text, length = match.groups() if match else (line, "NA")

@@ -17,7 +17,7 @@ POOL = 16  # batches among which captions are sorted by length
 class Sentences:
     """Endless shuffled batches of captions of similar length; `batch(index)` is a pure function of its argument.
 
-    Raises `UserError` if one step of all ranks needs more captions than there are.
+    Raises `UserError` if a step of all ranks needs more captions than `ids` contains.
     """
 
     def __init__(self, ids: Sequence[list[int]], *, batch_size: int, seed: int = 0, rank: int = 0, world: int = 1):

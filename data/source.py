@@ -32,8 +32,8 @@ class Source:
     joints: Tensor
 
     def place(self, joints: Tensor, frame: int, source_frame: int) -> Tensor:
-        """Rotate joints (B, T', J, 3) about the vertical, and translate them, so that position and heading in their frame `frame`
-        are those of the source in its frame `source_frame`."""
+        """Rotate joints (B, T', J, 3) about the vertical, and translate them, so that their position and heading in frame `frame`
+        equal the position and heading of the source in frame `source_frame`."""
         skeleton, target = skeleton_for(joints.shape[2]), self.joints[source_frame].to(joints)
         forward = yaw(joints - joints[:, frame, 0][:, None, None], facing(joints[:, frame], skeleton)[:, None, None])
         inverse = facing(target, skeleton) * joints.new_tensor([-1, 1, 1])  # the opposite rotation
@@ -81,6 +81,6 @@ def from_joints(joints: Tensor, spec: DatasetSpec) -> Source:
 
 
 def like_body(joints: Tensor, skeleton: Skeleton) -> bool:
-    """Whether the bone lengths of joints (T, J, 3) are close to those of the skeleton."""
+    """Whether the bone lengths of joints (T, J, 3) are close to the bone lengths of the skeleton."""
     expected = torch.tensor(skeleton.lengths)
     return bool((bone_lengths(joints, skeleton).median(0).values - expected).abs().sum() < LIKE * expected.sum())

@@ -223,7 +223,8 @@ def _read_index(path: Path, fingerprint: str, dim: int) -> dict | None:
 
 
 def cache_folder(root: Path, cache_dir: Path | None = None) -> Path:
-    """A folder inside `cache_dir` (default: the user's cache), for caches of the dataset folder `root` that are not kept in it."""
+    """A folder inside `cache_dir` (default: the user's cache), for caches of the dataset folder `root` that are not stored in
+    `root`."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or user_cache())
     return (cache_dir or cache / "lamp") / hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
 
@@ -262,10 +263,9 @@ class Clips:
 class MotionStore:
     """All usable motions of `spec.root`, as one memory-mapped array `rows (R, D)`.
 
-    The pack is written on first use, and again if a motion file has changed: into the dataset folder or, if that is
-    read-only or `spec.cache_dir` is set, into `cache_folder`. Unusable files are skipped and reported on stderr; `skipped` contains
-    the reason for each.
-    Raises `UserError` if the folder is missing or contains no usable motion.
+    The pack is written on first use, and written again if a motion file has changed. The pack is in the dataset folder. If this
+    folder is read-only, or if `spec.cache_dir` is set, the pack is in `cache_folder`. Unusable files are skipped and reported on
+    stderr; `skipped` contains the reason for each. Raises `UserError` if the folder is missing or contains no usable motion.
     """
 
     def __init__(self, spec: DatasetSpec):
@@ -343,10 +343,11 @@ def padded(rows: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int
 class MotionWindows:
     """Endless shuffled windows of `window` frames for training a tokeniser.
 
-    An epoch is a permutation of all windows of all clips; a clip shorter than `window` gives one padded window. A step may
-    continue in the next epoch: it takes the next `world × batch_size` windows and distributes them over the ranks. So all
-    batches are full and no window is dropped. `batch(step)` is a pure function of its argument. With `weights` (N,), clips are
-    drawn in proportion to weight × number of frames, and the windows of a clip uniformly.
+    An epoch is a permutation of all windows of all clips; a clip shorter than `window` gives one padded window. A step takes the
+    next `world × batch_size` windows and distributes them over the ranks. If an epoch has too few windows left, the step also takes
+    the first windows of the next epoch. Every batch is therefore full, and no window is dropped. `batch(step)` is a pure function
+    of its argument. With `weights` (N,), clips are drawn in proportion to weight × number of frames, and the windows of a clip
+    uniformly.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Captioned clips: `texts/<name>.txt`, time tags, length filters and the random crop of the published protocol.
 
 A line of a text file is `caption#tokens#start#end`. The time tags start and end are in seconds; both are 0 or NaN if the caption
-describes the whole clip. Each caption with other time tags defines a separate clip `A_<name>`, `B_<name>`, …, which is cut from the
-clip `<name>`.
+describes the whole clip. Every other caption defines a separate clip `A_<name>`, `B_<name>`, …, which is cut from the clip `<name>`
+at the time tags.
 """
 
 from __future__ import annotations
@@ -101,7 +101,10 @@ def crop_length(length: int | np.ndarray, double: bool | np.ndarray, unit: int =
 
 
 def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Random crops as in the published protocol: first frames `(B,)` and lengths `(B,)`. `double` is True with probability 1/3."""
+    """Draw crops as in the published protocol; returns first frames `(B,)` and lengths `(B,)`.
+
+    The argument `double` of `crop_length` is True with probability 1/3.
+    """
     kept = crop_length(lengths, generator.integers(3, size=len(lengths)) == 2, unit)
     return generator.integers(lengths - kept, endpoint=True), kept
 

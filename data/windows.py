@@ -39,8 +39,8 @@ def motion_files(folder: Path) -> list[os.DirEntry]:
 
 
 def walk(folder: str | Path) -> Iterator[os.DirEntry]:
-    """The entries with the suffix of a motion file, unordered, in a folder and its subfolders, except hidden files and links to
-    folders."""
+    """Yield the motion files in a folder and its subfolders, recognised by their suffix, in any order. Hidden files and links to
+    folders are skipped."""
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
             yield from walk(entry.path)

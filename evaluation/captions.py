@@ -1,8 +1,8 @@
 """Scores of generated captions on the clips of an evaluation pass (`evaluation/protocol.py`), and LaMP-BertScore.
 
-Scores depend on the references, of which there are two kinds. `raw` references are the unchanged captions of the clip. `tokens`
-references consist of HumanML3D's processed words of these captions, as in TM2T and MotionGPT. For `tokens` references, generated
-captions are also processed to such words.
+Scores depend on the references. There are two kinds of references. `raw` references are the unchanged captions of the clip.
+`tokens` references consist of HumanML3D's processed words of these captions, as in TM2T and MotionGPT. For `tokens` references,
+generated captions are also processed to such words.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ class LampJudge:
 
 
 class NoJudge:
-    """The replacement for a missing evaluator. Its embeddings are empty."""
+    """The replacement for a missing evaluator, which returns empty embeddings."""
 
     name, released = "none", False
 

@@ -52,7 +52,7 @@ class Sample(NamedTuple):
 class Pass(NamedTuple):
     """One pass over a split: N real clips with one caption each.
 
-    `text` holds the embeddings of the captions, `sample` those of the motions.
+    `text` contains the embeddings of the captions, and `sample` contains the embeddings of the motions.
     """
 
     names: list[str]

@@ -22,7 +22,7 @@ from utils.checkpoint import atomic_path
 PUBLISHED = Path(__file__).with_name("published.json")
 SUFFIXES = {"latex": "tex", "markdown": "md", "csv": "csv"}
 OURS = "this evaluation"  # the source of rows that are not published
-# Arrow → its metrics. ↓: lower is better; →: closer to real motion is better; none: neither. For all others, higher is better.
+# Arrow → metrics. ↓: lower is better; →: closer to real motion is better; "": no arrow. All other metrics have ↑: higher is better.
 ARROWS = {"↓": ("FID", "MM-Dist", "MPJPE, mm", "median rank"), "→": ("Diversity",), "": ("MultiModality",)}
 ONE_DIGIT = ("median rank", "MPJPE, mm", "BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr", "BERTScore")
 GENERATION = ("FID", "R@1", "R@2", "R@3", "MM-Dist", "Diversity", "MultiModality")
@@ -35,7 +35,7 @@ Value = tuple[float, float | None]  # mean, and half the width of its 95 % confi
 
 @dataclass(frozen=True)
 class Row:
-    """The results of one method. Only rows with the same `setting` are comparable. It is "" in tables that need none."""
+    """The results of one method. Only rows with the same `setting` are comparable; "" if the table has no settings."""
 
     method: str
     values: Mapping[str, Value]
@@ -133,7 +133,7 @@ class Table:
 
 
 def arrow(name: str) -> str:
-    """An arrow that shows which direction of a metric is better."""
+    """The arrow that shows which values of a metric are better (see `ARROWS`)."""
     return next((sign for sign, names in ARROWS.items() if name in names), "↑")
 
 
@@ -169,7 +169,7 @@ def published(task: str, dataset: str, setting: str, variant: str = "") -> tuple
 
 
 def missing(task: str, dataset: str, rows: Sequence[Row]) -> list[str]:
-    """Return a list with one warning if none of the rows is published, else []."""
+    """Return a list with one warning if `rows` contains no published row; otherwise, return []."""
     if any(row.source != OURS for row in rows):
         return []
     if dataset not in ("t2m", "kit"):
@@ -269,7 +269,7 @@ def captioning(
 
 
 def of_kind(values: Mapping[str, Any], kind: str) -> dict[str, Value]:
-    """Scores on one kind of references. Their names lose its suffix: `BLEU-4 (raw)` becomes `BLEU-4`."""
+    """The scores on the references of one `kind`, named without the suffix for the kind: `BLEU-4 (raw)` becomes `BLEU-4`."""
     return pairs({name.removesuffix(f" ({kind})"): value for name, value in values.items()})
 
 

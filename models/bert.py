@@ -98,7 +98,7 @@ class Bert(nn.Module):
 
 
 def _renamed(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """Rename Hugging Face's tensors to our names, and drop the prediction heads, the pooler and the position ids.
+    """Return a state dict with our names for Hugging Face's tensors, without prediction heads, pooler and position ids.
 
     In old files, the weight and bias of layer norms are called gamma and beta.
     """

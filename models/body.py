@@ -60,8 +60,8 @@ class BodyConstraints(nn.Module):
     def forward(self, rows: Tensor, gates: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Apply the constraints to rows (B, T, D).
 
-        `gates` (B, T, 2) are the logits that the left and the right toe stand; if `gates` is None, the root stays unchanged.
-        `mask` (B, T, 1) is True for valid rows.
+        `gates` (B, T, 2) are the logits of the probabilities that the left and the right toe stand. If `gates` is None, the root
+        stays unchanged. `mask` (B, T, 1) is True for valid rows.
         """
         with torch.autocast(rows.device.type, enabled=False):
             rows = rows.to(self.std) * self.std + self.mean

@@ -5,9 +5,9 @@ section 3.4).
 WordPiece vocabulary of LaMP's backbone and LaMP's query outputs as prefix. A captioner with a pretrained LM is in
 `models/caption_lm.py`.
 
-Batches come from `data.pairs`. They contain latents (B, N, C) and base codes (B, N) of motions, lengths (B,) in motion tokens,
-WordPiece ids (B, L) of "[CLS] … [SEP]" padded with 0, and text_lengths (B,). Batches for pretraining a GPT on captions without
-motions come from `data.sentences` and contain only ids and text_lengths.
+A batch from `data.pairs` contains latents (B, N, C) and base codes (B, N) of motions, lengths (B,) in motion tokens, WordPiece ids
+(B, L) of "[CLS] … [SEP]" padded with 0, and text_lengths (B,). Batches for pretraining a GPT on captions without motions come from
+`data.sentences` and contain only ids and text_lengths.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class MotionReader(nn.Module):
         return self.lamp.qformer.queries(*self.lamp.motion_context(latents, lengths))[0]
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean cross-entropy over the words of the captions, and values to log."""
+        """Return the mean cross-entropy over the words of the captions, and values to log."""
         queries = self.queries(batch["latents"], batch["lengths"]) if "latents" in batch else None
         codes = batch.get("codes") if self.reads_codes else None
         return self.text_loss(queries, batch["ids"], batch["text_lengths"], codes)
@@ -63,7 +63,7 @@ class MotionReader(nn.Module):
     def text_loss(
         self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of captions with token ids (B, L) and lengths (B,), given query outputs (B, P, H); also returns values to log."""
+        """Return the loss and values to log, for captions with token ids (B, L) and lengths (B,), given query outputs (B, P, H)."""
         raise NotImplementedError
 
     def write(
@@ -77,7 +77,8 @@ class MotionReader(nn.Module):
 
 
 def word_loss(logits: Tensor, ids: Tensor, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy and accuracy of logits (B, L, V) for word ids (B, L), over the positions where `valid` (B, L) is True."""
+    """Return the loss and values to log: cross-entropy and accuracy of logits (B, L, V) for word ids (B, L) where `valid` is
+    True."""
     logits, ids = counted(valid, logits, ids)
     loss = F.cross_entropy(logits.float(), ids)
     return loss, {"caption_ce": loss.detach(), "accuracy": accuracy(logits, ids)}
@@ -98,7 +99,7 @@ class GPTConfig:
     ff_rate: int = 4
     block_size: int = 51  # maximum number of tokens in a caption, including [SEP]
     dropout: float = 0.1
-    pkeep: float = 1.0  # fraction of input words kept in training; the others are replaced by random words
+    pkeep: float = 1.0  # fraction of input words that are kept in training; random words replace all others
 
     def __post_init__(self):
         for flag, value in (("num_layers", self.num_layers), ("ff_rate", self.ff_rate), ("n_head_gpt", self.num_heads)):
@@ -131,7 +132,10 @@ class CaptionGPT(MotionReader):
 
     @property
     def capturable(self) -> bool:
-        """Whether training steps may be captured as CUDA graphs (see `training.update`); a released LaMP attends to padding."""
+        """Whether training steps may be captured as CUDA graphs (see `training.update`).
+
+        False with a released LaMP, whose results depend on the padding.
+        """
         lamp = getattr(self, "lamp", None)
         return lamp is None or not lamp.config.released
 
@@ -184,7 +188,7 @@ class CaptionGPT(MotionReader):
     def text_loss(
         self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy of each next word of the captions, with the queries as prefix.
+        """Return the loss and values to log. The loss is the cross-entropy of each next word of the captions, after the queries.
 
         If `queries` is None, the GPT is trained as a plain language model.
         """

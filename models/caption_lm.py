@@ -105,7 +105,8 @@ class CaptionLM(MotionReader):
     def text_loss(
         self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean cross-entropy of captions with token ids (B, L) and lengths (B,), and values to log.
+        """Return the loss and values to log, for captions with token ids (B, L) and lengths (B,). The loss is the mean
+        cross-entropy.
 
         Raises `UserError` if `queries` is None.
         """
@@ -206,7 +207,7 @@ def add_lora(lm: nn.Module, config: CaptionLMConfig) -> nn.Module:
 
 
 def load_lm(name: str, bits: int = 0) -> tuple[nn.Module, Any]:
-    """Load a causal LM and its tokeniser, which gets a padding token if it has none.
+    """Load a causal LM and its tokeniser; returns both. A tokeniser without a padding token gets one.
 
     `name`: a local folder, a .gguf file, a hub name, or "" for SmolLM2. A model in the local cache is not downloaded again. `bits`:
     4 or 8 quantises the LM's matrices, 0 does not. Raises `UserError` if the LM cannot be loaded.
@@ -275,7 +276,7 @@ def read_lm(source: str, arguments: dict[str, Any], settings: dict[str, Any]) ->
 
 
 def frozen_dtype() -> torch.dtype:
-    """The dtype of a frozen LM: bf16 if this process uses a GPU with bf16 support, where it halves the memory; else float32."""
+    """The dtype of a frozen LM: bf16, to halve the memory, if this process uses a GPU that supports bf16; otherwise float32."""
     has_bf16 = torch.cuda.is_initialized() and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if has_bf16 else torch.float32
 

@@ -65,7 +65,8 @@ class Layer(nn.Module):
 
 
 class ClipText(nn.Module):
-    """The text encoder. ViT-B/32's has 49,408 tokens, 77 positions, width 512, 12 layers and 512 outputs. Heads have width 64."""
+    """The text encoder. In ViT-B/32, it has 49,408 tokens, 77 positions, width 512, 12 layers and 512 outputs. Heads have width
+    64."""
 
     def __init__(self, vocab: int, longest: int, dim: int, layers: int, out: int):
         super().__init__()

@@ -58,9 +58,9 @@ def without(condition: Tensor, dropped: Tensor) -> Tensor:
 
 
 def init_condition_(vector_layer: nn.Linear, word_layer: nn.Linear | None, vectors: Tensor, words: Tensor | None) -> None:
-    """Initialise the layers of `text_prefix` so that their outputs separate the training captions.
+    """Initialise the layers of `text_prefix` by whitening the training conditions (`models.layers.whiten_`).
 
-    The captions are given as vectors (N, C) and words (R, W).
+    The training conditions are given as `vectors` (N, C) and `words` (R, W).
     """
     whiten_(vector_layer, vectors)
     if word_layer is not None:
@@ -75,9 +75,10 @@ def evenly_spaced(rows: Tensor) -> Tensor:
 class ConditionAugmentation(nn.Module):
     """Augments conditions in training, so that the model generalises to prompts worded differently from the captions.
 
-    Gaussian noise is added to each feature. The standard deviation of the noise is that of the feature times a factor, which is
-    drawn uniformly from 0 to `noise` once per sample. In a fraction `drop` of the samples, one part of the condition is set to
-    zero: the vector of one encoder, or the words. Before `set_` is called, and in eval mode, conditions are returned unchanged.
+    Gaussian noise is added to each feature. The standard deviation of the noise is the feature's standard deviation times a factor,
+    which is drawn uniformly from 0 to `noise` once per sample. In a fraction `drop` of the samples, one part of the
+    condition is set to zero: the vector of one encoder, or the words. Before `set_` is called, and in eval mode, conditions are
+    returned unchanged.
     """
 
     def __init__(self) -> None:
@@ -118,6 +119,6 @@ class ConditionAugmentation(nn.Module):
     def _by_row(pairs: Tensor, rows: Tensor) -> Tensor:
         """Expand pairs (B, 2, C) to (B, S, C), one row for each row of a condition `rows` (B, S, C).
 
-        The first of each pair is used for the vector, the second for every word.
+        The first entry of each pair is used for the vector, and the second entry for every word.
         """
         return torch.cat((pairs[:, :1], pairs[:, 1:].expand(-1, rows.shape[1] - 1, -1)), dim=1)

@@ -1,6 +1,6 @@
 """Caption decoding: greedy search, beam search and nucleus sampling (Holtzman et al. 2020), with penalties on repetition.
 
-Captioners with a Hugging Face model use its `generate` instead.
+Captioners with a Hugging Face model use the method `generate` of that model instead.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ class DecodingState(Protocol):
         """Append the word `ids[n]` to each caption n; returns logits (N, V) of the words that follow."""
 
     def reorder(self, rows: Tensor) -> None:
-        """Replace the captions by those with the indices `rows` (M,); captions may be repeated or omitted."""
+        """Keep the captions with the indices `rows` (M,), in this order. Captions may be repeated or omitted."""
 
 
 def finished(done: Tensor, step: int) -> bool:
     """Whether all captions are finished. `done` (N,) is True for finished captions.
 
-    On a GPU, the check is made only at every eighth step, because it has to wait for the GPU; at all other steps, the result is
-    False. Extra steps are harmless: words after the end of a caption are ignored.
+    On a GPU, the check is made only at every eighth step, because the check has to wait for the GPU; at all other steps, the result
+    is False. Additional steps are harmless, because words after the end of a caption are ignored.
     """
     return (done.device.type == "cpu" or step % 8 == 7) and bool(done.all())
 
@@ -93,7 +93,8 @@ def write(model: DecodingState, numbers: Tensor, start: int, end: int, search: S
 
 
 def _nucleus_sampling(model: DecodingState, numbers: Tensor, start: int, end: int, search: Search, count: int) -> Tensor:
-    """Sample `count` captions per row. They depend on the seed and the sample `numbers` (N,), not on the rest of the batch."""
+    """Sample `count` captions per row. A caption depends on the seed and on the sample number of its row (`numbers` (N,)), but not
+    on other rows."""
     samples = (numbers[:, None] * count + torch.arange(count, device=model.device)).flatten()
     model.reorder(torch.arange(len(numbers), device=model.device).repeat_interleave(count))
     ids = torch.full_like(samples[:, None], start)
@@ -112,8 +113,8 @@ def _nucleus_sampling(model: DecodingState, numbers: Tensor, start: int, end: in
 def _beam_search(model: DecodingState, numbers: Tensor, start: int, end: int, search: Search, count: int) -> Tensor:
     """Beam search of width K for the captions with the largest log-probability / length^`length_penalty`.
 
-    The search for a caption ends when its K best completed hypotheses all score at least as high as the best unfinished
-    hypothesis, which is scored as if it ended at its current length.
+    The search ends when all of the K best completed hypotheses score at least as high as the best unfinished hypothesis. An
+    unfinished hypothesis is scored as if it ended at its current length.
     """
     N, K, longest = len(numbers), search.beams, search.max_tokens
     first = torch.arange(N, device=model.device)

@@ -134,8 +134,10 @@ class Evaluator(nn.Module):
         return F.pad(motion, (0, 0, 0, width - motion.shape[1]))
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The contrastive loss of Hadsell et al. 2006, with which the authors trained the evaluator: matching pairs of text and
-        motion are pulled to distance 0, and mismatched pairs are pushed to a distance of at least `margin`.
+        """Return the loss and values to log. The loss is the contrastive loss of Hadsell et al. 2006, as in the authors' training.
+
+        Matching pairs of text and motion are pulled to distance 0, and mismatched pairs are pushed to a distance of at least
+        `margin`.
 
         The authors pair each text with one other motion, by a random shift of the batch. This function computes the mean over all
         shifts, which is the same loss with less noise. Motions of clips with the same caption are not used as negatives.
@@ -144,7 +146,7 @@ class Evaluator(nn.Module):
         pairs, InfoNCE emphasises hard negatives, such as the same action in another mood.
 
         `batch`: {'motion' (B, T, D), 'lengths' (B,), 'words' (B, L, W), 'pos' (B, L, P), 'text_lengths' (B,), 'caption' (B,), an id
-        shared by equal texts}. Logs all terms, and the fraction of texts whose own motion is the nearest.
+        shared by equal texts}. Also returns values to log: all terms, and the fraction of texts whose own motion is the nearest.
         """
         motion = self.embed_motion(batch["motion"], batch["lengths"])
         text = self.embed_text(batch["words"], batch["pos"], batch["text_lengths"])

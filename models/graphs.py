@@ -38,8 +38,8 @@ class Graphs:
         """Compute `function(*tensors, *constants)`, with a graph if possible.
 
         Each tensor is (B, S, …), where S may differ between tensors. The result is (B, L, …), where L is the S of the first tensor.
-        The function must depend only on its arguments and the model's weights. Its result at valid positions must not depend on
-        the padding that follows them.
+        The function must depend only on its arguments and the model's weights. The padding must not affect the result at valid
+        positions.
         """
         first = tensors[0]
         if not first.is_cuda or first.shape[:2].numel() > MOST_ROWS or torch.is_grad_enabled() or self.model.training:
@@ -77,10 +77,10 @@ def captured(function: Function, tensors: tuple[Tensor, ...], constants: tuple[f
     bf16 = torch.is_autocast_enabled("cuda")
     with torch.autocast("cuda", torch.get_autocast_dtype("cuda"), enabled=bf16, cache_enabled=False):
         with torch.cuda.stream(stream):
-            for _ in range(2):  # warm-up: handles and workspaces are created lazily
+            for _ in range(2):  # warm-up, in which libraries create their handles and workspaces
                 function(*inputs, *constants)
         torch.cuda.current_stream().wait_stream(stream)
-        # Threads of a training's prefetcher may pin memory meanwhile, which the mode "global" would not permit.
+        # The default mode "global" forbids that other threads, such as the prefetcher of a training, pin memory during the capture.
         with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             output = function(*inputs, *constants)
 

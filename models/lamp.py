@@ -11,8 +11,8 @@ A batch is {"latents": (B, N, C) outputs of the tokeniser's encoder, "codes": (B
 "ids": (B, L) WordPiece ids of "[CLS] … [SEP]", 0 at padding, "text_lengths": (B,), "caption": (B,) an id that samples share if they
 have equal texts or come from the same clip}.
 
-The released code differs from the paper in some details. `LaMPConfig.released` selects the released code's variant of these
-details, and is true for released weights and for no others.
+The released code differs from the paper in some details. If `LaMPConfig.released` is true, this module follows the released code in
+these details. Only released weights set it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ POOLS: dict[str, Callable[[Tensor], Tensor]] = {"max": lambda x: x.amax(1), "mea
 
 @dataclass(frozen=True)
 class LaMPConfig(QFormerConfig):
-    """Sizes of the Q-Former and its inputs. `latent_dim`, `nb_code` and `stride` are the tokeniser's."""
+    """Sizes of the Q-Former and its inputs. `latent_dim`, `nb_code` and `stride` describe the tokeniser."""
 
     latent_dim: int = 512
     nb_code: int = 512
@@ -131,12 +131,14 @@ class LaMP(nn.Module):
 
     @property
     def capturable(self) -> bool:
-        """Whether training steps may be captured as CUDA graphs (see `training.update`). The released variant attends to
-        padding."""
+        """Whether training steps may be captured as CUDA graphs (see `training.update`).
+
+        False for the released variant, whose results depend on the padding.
+        """
         return not self.config.released
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum of the losses listed in the config, and each loss by name."""
+        """Return the sum of the losses that the config lists, and each loss by name."""
         names = self.config.losses
         # Padding to whole units may exceed the table of positions.
         ids, caption = batch["ids"][:, : self.config.max_position_embeddings], batch["caption"]
@@ -180,8 +182,8 @@ class LaMP(nn.Module):
     def negatives(self, similarity: Tensor, caption: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Sample hard negatives for the matching loss, using the similarities (B, B) of motions × texts.
 
-        Returns three tensors (R,) of indices into the batch: the samples, a hard negative motion for each sample, and a hard
-        negative text for each sample.
+        Returns three tensors (R,) of indices into the batch: R samples, a hard negative motion for each of these samples, and a
+        hard negative text for each of these samples.
         """
         rows = torch.arange(len(caption), device=caption.device)
         if 0 < self.config.match_rows < len(caption):
@@ -305,7 +307,7 @@ class Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        """Sum the gradients over all processes, and return those of the rows that this process sent."""
+        """Sum the gradients over all processes, and return the gradients of the rows that this process sent."""
         gradient = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
         return gradient.chunk(dist.get_world_size())[dist.get_rank()]
@@ -314,9 +316,9 @@ class Gather(torch.autograd.Function):
 def hard_negatives(scores: Tensor, caption: Tensor) -> Tensor:
     """For each row of `scores` (B, B), sample a column by softmax, among the columns whose `caption` id differs from the row's.
 
-    If a row has no such column or contains NaN, its own index is returned. `torch.multinomial` is not used: its check for NaN
-    waits for the GPU and raises before the trainer can report the batch. Dividing the probabilities by exponential noise and taking
-    the largest is equivalent (Efraimidis and Spirakis 2006).
+    The result is a column index per row (B,). If a row has no such column or contains NaN, the result is the index of the row.
+    `torch.multinomial` is not used: its check for NaN waits for the GPU and raises before the trainer can report the batch.
+    Dividing the probabilities by exponential noise and taking the largest is equivalent (Efraimidis and Spirakis 2006).
     """
     chance = scores.masked_fill(caption[:, None] == caption, -torch.inf).softmax(-1)  # NaN if all columns are masked
     chance = torch.where(chance.isnan(), torch.eye(len(caption), device=caption.device, dtype=chance.dtype), chance)

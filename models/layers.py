@@ -28,7 +28,7 @@ def valid_mask(lengths: Tensor, size: int) -> Tensor:
 
 
 def attention_mask(valid: Tensor, kind: str) -> Tensor:
-    """The mask (B | 1, 1, L, L) for `scaled_dot_product_attention`; `valid` (B, L) is False at padding. Depending on `kind`, each
+    """The mask (B or 1, 1, L, L) for `scaled_dot_product_attention`; `valid` (B, L) is False at padding. Depending on `kind`, each
     position attends to:
 
     full      every valid position
@@ -95,7 +95,7 @@ class Dropout(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """`scaled_dot_product_attention` of queries (B, H, L, d). During bf16 training on a CPU, it is computed in float32."""
+    """Compute `scaled_dot_product_attention` of queries (B, H, L, d); in bf16 training on a CPU, compute it in float32."""
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():  # float32 is four times as fast
         with torch.autocast("cpu", enabled=False):
             return attend(q.float(), k.float(), v.float(), mask).to(q.dtype)
@@ -105,7 +105,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def extended(past: Cache | None, k: Tensor, v: Tensor) -> Cache:
-    """Append keys and values (B, H, L, d) to those of earlier positions."""
+    """Append keys and values (B, H, L, d) to the keys and values of earlier positions, and return both."""
     return (k, v) if past is None else (torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2))
 
 
@@ -188,10 +188,10 @@ def init_weights_(module: nn.Module) -> None:
 def whiten_(linear: nn.Linear, features: Tensor, floor: float = 1e-3) -> None:
     """Set `linear` so that it maps `features` (N, C) to uncorrelated outputs with mean 0 and about unit variance.
 
-    A sentence encoder gives almost the same vector to "raise the left hand" and "raise the right hand". The direction in which such
-    vectors differ has little variance, and training alone takes long to amplify it. Principal components whose variance is below
-    `floor` times the largest variance are mostly noise; they are amplified as if their variance were at this limit. A random
-    rotation spreads the components over all outputs.
+    A layer that is initialised in this way distinguishes texts to which a sentence encoder gives almost the same vector, such as
+    "raise the left hand" and "raise the right hand". Training alone would take long to amplify the small difference between these
+    vectors. Principal components whose variance is below `floor` times the largest variance are mostly noise; they are amplified as
+    if their variance were at this limit. A random rotation spreads the components over all outputs.
     """
     dim = linear.out_features
     centred = (features - features.mean(0)).double()

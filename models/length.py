@@ -50,7 +50,7 @@ class LengthPredictor(nn.Module):
         self.apply(init_weights_)
 
     def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:
-        """Initialise the first layer so that it separates the training captions, given as vectors (N, C); words are not used."""
+        """Initialise the first layer so that it whitens the training conditions `vectors` (N, C); `words` are not used."""
         whiten_(self.linears[0], vectors)
 
     def forward(self, condition: Tensor) -> Tensor:
@@ -61,9 +61,9 @@ class LengthPredictor(nn.Module):
         return self.output(x)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy of the lengths; logs the accuracy and error of the most likely length.
+        """Return the cross-entropy of the lengths, and values to log: accuracy and error of the most likely length.
 
-        `batch`: {'condition', 'lengths' (B,) in tokens}.
+        `batch` contains the condition and 'lengths' (B,) in tokens.
         """
         logits, lengths = self(self.augment(condition_of(batch), generator)), batch["lengths"]
         loss = F.cross_entropy(logits, lengths)
@@ -77,7 +77,7 @@ class LengthPredictor(nn.Module):
         """Sample lengths (B,) in tokens, at least 1, from a range of the predicted distribution.
 
         `quantiles` are the limits of the range: (0, 1) is the whole distribution, as in MoMask; (0.5, 0.5) is the median.
-        Row b is sample number `first_sample + b`. Its random number depends only on `seed` and the sample number.
+        Row b is sample number `first_sample + b`. The random number for a row depends only on `seed` and on its sample number.
         """
         samples = first_sample + torch.arange(len(condition), device=condition.device)
         low, high = quantiles

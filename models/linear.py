@@ -16,7 +16,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 
 def onednn_is_faster() -> bool:
-    """Whether oneDNN's float32 product is available and faster than MKL's; it is faster on CPUs with AVX-512."""
+    """Whether oneDNN's float32 product is available and faster than MKL's product, as on CPUs with AVX-512."""
     has_product = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     return has_product and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
@@ -37,10 +37,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = F
 
 
 def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether to use oneDNN.
+    """Whether to use oneDNN's matrix product.
 
-    MKL is faster for a single row. The choice is the same for any number of rows from two upwards, so that the output of a row does
-    not depend on the number of rows in the batch.
+    False for a single row, because MKL is faster. For two or more rows, the choice does not depend on the number of rows, so that
+    the output of a row is the same in every batch.
     """
     fp32_on_cpu = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
     return ONEDNN and fp32_on_cpu and weight.numel() >= SMALL and _has_rows(x) and not torch.is_autocast_enabled("cpu")
@@ -90,9 +90,10 @@ class Linear(nn.Linear):
 
 @contextmanager
 def packed_weights(model: nn.Module) -> Iterator[None]:
-    """A context in which the linear layers of `model` hold their weights in oneDNN's memory layout, and under autocast in bf16.
+    """A context in which the linear layers of `model` keep copies of their weights in oneDNN's memory layout.
 
-    This speeds up repeated calls without gradient and does not change the outputs. Enter autocast before this context.
+    Under autocast, the copies are in bf16. This speeds up repeated calls without gradient and does not change the outputs. Enter
+    autocast before this context.
     """
     bf16 = torch.is_autocast_enabled("cpu")
     supported = ONEDNN and not torch.is_grad_enabled() and (not bf16 or torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -40,9 +40,10 @@ def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tu
 
     Args:
         path: a weights file, or a checkpoint folder `checkpoints/<dataset_name>/<name>`.
-        tag: which weights of a folder to load, such as "latest"; default: the best (`net_best*`), else the latest.
-        overrides: config fields that replace those of the file. For released files, only fields that tensor shapes do not determine
-            can be replaced, such as `dilation_growth_rate` and `vq_act`.
+        tag: which weights of a folder to load, such as "latest"; default: the best weights (`net_best*`) or, if there are none, the
+            latest.
+        overrides: values that replace config fields of the file. For released files, only fields that tensor shapes do not
+            determine can be replaced, such as `dilation_growth_rate` and `vq_act`.
 
     Raises `UserError` for a file that is missing, damaged or of an unknown kind.
     """

@@ -6,8 +6,8 @@ from the condition, which is given as one or more prefix tokens. Generation star
 samples the masked tokens, keeps those with the highest confidence, and masks the others again. The number of masked tokens falls
 from step to step.
 
-Codes are (B, L) int64, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in tokens.
-Logits (B, L, K).
+Shapes: codes (B, L) int64, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in
+tokens; logits (B, L, K).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Step(NamedTuple):
 class Decoding(NamedTuple):
     """Settings of decoding.
 
-    The tokens kept at each step are those with the highest log probability plus Gumbel noise, whose scale falls linearly from
+    Each step keeps the tokens with the highest noisy log probabilities. The Gumbel noise has a scale that falls linearly from
     `choice_temperature` to 0, as in MaskGIT's implementation. Without noise, as in MoMask, the tokens of a resting person, which
     are easy to predict, are kept first, and long motions freeze.
     """
@@ -93,7 +93,10 @@ class MaskedTransformer(nn.Module):
 
     @property
     def capturable(self) -> bool:
-        """Whether training steps may be captured as CUDA graphs (see `training.update`); additive attention attends to padding."""
+        """Whether training steps may be captured as CUDA graphs (see `training.update`).
+
+        False for additive attention, which depends on the padding.
+        """
         return self.config.attention != "additive"
 
     def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:
@@ -156,9 +159,9 @@ class MaskedTransformer(nn.Module):
         return torch.where(hidden & (uniform >= 0.2), self.mask_id, ids), hidden
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy and accuracy on the masked tokens of the base layer, which is layer 0 of the codes.
+        """Return the cross-entropy on the masked tokens of the base layer (layer 0 of the codes), and values to log.
 
-        `batch`: {'codes' (B, L, Q), 'lengths' (B,), 'condition'}.
+        `batch` contains 'codes' (B, L, Q), 'lengths' (B,) and the condition.
         """
         codes, condition = batch["codes"][..., 0], condition_of(batch)
         ids, hidden = self.hide(codes, batch["lengths"], generator)
@@ -218,7 +221,7 @@ class MaskedTransformer(nn.Module):
         topkr: float,
         choice_temperature: float,
     ) -> Iterator[Step]:
-        """Run the decoding steps on the outputs of `inputs`."""
+        """Yield the decoding steps, one after the other. The arguments are the outputs of `inputs`."""
         ids = torch.where(valid, ids, self.pad_id)
         wanted = ids == self.mask_id
         confidence = torch.zeros_like(noise[..., 0]).masked_fill(~wanted, torch.inf)

@@ -167,8 +167,8 @@ def find_tokenizer(given: str, folder: Path, checkpoints_dir: str | Path, pieces
     """Load OPT's byte-pair tokeniser from the folder `given`. If `given` is empty, the run's `folder` and then
     `<checkpoints_dir>/opt-2.7b` are searched.
 
-    `pieces` is the maximum vocabulary size. Raises `UserError`, naming the required files, if there is no tokeniser, or if it is
-    that of another model.
+    `pieces` is the maximum vocabulary size. Raises `UserError`, naming the required files, if there is no tokeniser, or if the
+    tokeniser belongs to another model.
     """
     default = Path(checkpoints_dir) / FOLDER
     needed = "needs OPT's tokeniser: vocab.json and merges.txt (or tokenizer.json) of facebook/opt-2.7b"

@@ -29,7 +29,7 @@ from models.linear import Linear
 class QFormerConfig:
     """Sizes of the Q-Former. The sizes before `num_queries` are those of the backbone, a BERT.
 
-    `vocab_size` counts one more token, [DEC]. It has the last id, and starts a caption.
+    `vocab_size` is one more than in the backbone: the last token, [DEC], starts a caption.
     """
 
     vocab_size: int = 30_523
@@ -57,7 +57,11 @@ class Attention(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None, past: Cache | None = None) -> tuple[Tensor, Cache]:
-        """`mask` is broadcastable to (B, heads, L, N), True = visible. Keys and values of `past` precede those of `context`."""
+        """Attend from x (B, L, H) to `past` and `context` (B, N, W).
+
+        `mask` is broadcastable to (B, heads, L, past + N), True = visible. Returns the outputs (B, L, H), and the keys and values
+        of `past` followed by the keys and values of `context`.
+        """
         q = rearrange(self.q(x), "b l (h d) -> b h l d", h=self.heads)
         k, v = rearrange(self.kv(context), "b n (two h d) -> two b h n d", two=2, h=self.heads)
         k, v = extended(past, k, v)
@@ -102,8 +106,8 @@ class Layer(nn.Module):
     ) -> tuple[Tensor, Cache]:
         """Apply the layer to x (B, queries + L, H); also returns the keys and values of self-attention.
 
-        Only the first `wanted` outputs are computed; None: all. `mask` applies to the keys of self-attention, `context_mask` to
-        those of cross-attention.
+        Only the first `wanted` outputs are computed; None: all. `mask` applies to the keys of self-attention, and `context_mask` to
+        the keys of cross-attention.
         """
         x, cache = self.attention(x[:, :wanted], x, mask, past)
         q, text = x[:, :queries], x[:, queries:]
@@ -177,7 +181,8 @@ class QFormer(nn.Module):
         past: list[Cache] | None = None,
         wanted: int | None = None,
     ) -> tuple[Tensor, list[Cache]]:
-        """Apply all layers to x; the last one computes only the first `wanted` outputs."""
+        """Apply all layers to x; the last layer computes only the first `wanted` outputs. Returns the outputs, and one cache per
+        layer."""
         context_mask = None if context_valid is None else context_valid[:, None, None, :]
         caches = []
         for number, layer in enumerate(self.layers, start=1):

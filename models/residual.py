@@ -4,7 +4,7 @@ A layer is one quantiser of the tokeniser; layer 0 is the base. Layer q is predi
 … q−1, from the layer number and from the condition. Layer number and condition are prefix tokens. In training, a random layer is
 drawn for each sample, and the model predicts the codes of this layer.
 
-Codes are (B, L, Q) int64, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in
+Shapes: codes (B, L, Q) int64, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in
 tokens; logits (B, L, K + 1). The last class, padding, is never a target. If padding is sampled, the code is −1 and the layer adds
 nothing to the latent.
 """
@@ -95,7 +95,10 @@ class ResidualTransformer(nn.Module):
 
     @property
     def capturable(self) -> bool:
-        """Whether training steps may be captured as CUDA graphs (see `training.update`); additive attention attends to padding."""
+        """Whether training steps may be captured as CUDA graphs (see `training.update`).
+
+        False for additive attention, which depends on the padding.
+        """
         return self.config.attention != "additive"
 
     def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:
@@ -116,7 +119,10 @@ class ResidualTransformer(nn.Module):
             self.output_tables[:, :-1] = 0.02 * relative[1:] / relative[1:].std((1, 2), keepdim=True)
 
     def history(self, codes: Tensor) -> Tensor:
-        """Cumulative sums (B, L, q, code_dim) over the embedded layers of codes (B, L, q), q ≤ Q − 1, with pad_id at padding."""
+        """Embed the codes (B, L, q) of layers 0 … q−1, and return the cumulative sums over the layers, (B, L, q, code_dim).
+
+        q is at most Q − 1; the codes are pad_id at padding.
+        """
         layers = torch.arange(codes.shape[-1], device=codes.device)
         return self.embeddings[layers, codes].cumsum(2)
 
@@ -144,7 +150,7 @@ class ResidualTransformer(nn.Module):
         return logits if self.config.share_weight else logits + self.output_bias[layer - 1][..., None, :]
 
     def forward(self, history: Tensor, condition: Tensor, valid: Tensor, layer: Tensor | int) -> Tensor:
-        """Logits (B, L, K + 1) of `layer`. The arguments are those of `hidden`."""
+        """Logits (B, L, K + 1) of `layer`; for the arguments, see `hidden`."""
         return self.project(self.hidden(history, condition, valid, layer), layer)
 
     def guided(self, history: Tensor, condition: Tensor, valid: Tensor, layer: Tensor | int, scale: float) -> Tensor:
@@ -158,9 +164,9 @@ class ResidualTransformer(nn.Module):
         return guide(*self(history.repeat(2, 1, 1), both, valid.repeat(2, 1), layer).chunk(2), scale)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy and accuracy of one random layer per sample.
+        """Return the cross-entropy of one random layer per sample, and values to log.
 
-        `batch`: {'codes' (B, L, Q), 'lengths' (B,), 'condition'}.
+        `batch` contains 'codes' (B, L, Q), 'lengths' (B,) and the condition.
         """
         codes, condition = batch["codes"], condition_of(batch)
         uniform = torch.rand(2, len(codes), device=codes.device, generator=generator)

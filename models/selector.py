@@ -54,7 +54,7 @@ class Selector(nn.Module):
         self.text_dropout = nn.Dropout(TEXT_DROPOUT)
 
     def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:
-        """Initialise the text layer so that it separates the training captions, given as vectors (N, C); words are not used."""
+        """Initialise the text layer so that it whitens the training conditions `vectors` (N, C); `words` are not used."""
         whiten_(self.text, vectors)
 
     def embed_texts(self, condition: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class Selector(nn.Module):
         return self.logit_scale.exp() * (self.embed_texts(condition) * self.embed_profiles(profiles)).sum(-1)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Symmetric InfoNCE; logs the accuracy of text → motion.
+        """Return the symmetric InfoNCE loss, and values to log, including the accuracy of text → motion.
 
         `batch`: {'condition' (B, C), 'profile' (B, F), 'caption' (B,), 'clip' (B,)}. Wrong pairs that have the same caption or the
         same clip as a correct pair are ignored.

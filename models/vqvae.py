@@ -25,7 +25,7 @@ ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 
 @dataclass(frozen=True)
 class VQConfig:
-    """Sizes of the tokeniser and weights of its loss terms; the defaults are those of the paper.
+    """Sizes of the tokeniser and weights of its loss terms. The defaults come from the paper.
 
     If `decoder_width` is 0, the decoder has the width of the encoder. If `rigid_bones` is set, the decoder ends in
     `BodyConstraints`; `planted_feet` adds the correction of sliding toes.
@@ -95,7 +95,7 @@ class Conv(nn.Conv1d):
 
 
 class ResidualBlock(nn.Module):
-    """A residual block of a dilated convolution and a 1×1 convolution, each after an activation."""
+    """A residual block: activation, dilated convolution, activation, 1×1 convolution."""
 
     def __init__(self, width: int, dilation: int, config: VQConfig):
         super().__init__()
@@ -174,7 +174,7 @@ class Decoder(nn.Module):
 class MotionTokeniser(nn.Module):
     """Encodes motion to codes and decodes codes to motion.
 
-    `lengths` (B,) is always in frames; if it is None, all T frames of every clip are valid.
+    `lengths` (B,) is always in frames; None: all T frames of every clip are valid.
     """
 
     capturable = True  # training steps may be captured as CUDA graphs (see `training.update`)
@@ -219,7 +219,7 @@ class MotionTokeniser(nn.Module):
         if dim != self.config.dim:
             raise UserError(f"motion: width {dim}, but this tokeniser needs {self.config.dim}; use a tokeniser of the same dataset")
         if frames < self.stride:
-            raise UserError(f"motion: {frames} frames, but one token takes {self.stride}; use longer motions")
+            raise UserError(f"motion: {frames} frames, but one token covers {self.stride}; use longer motions")
         return self.encoder(motion, shorter_than(frames, lengths))
 
     def quantise(self, motion: Tensor, lengths: Tensor | None = None) -> Quantised:
@@ -255,7 +255,10 @@ class MotionTokeniser(nn.Module):
         return self.decode_vectors(quantised.vectors, lengths), quantised
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Smooth-L1 loss on features and on joint positions, commitment loss, and the terms of `body` if set; padding is ignored.
+        """Return the sum of the weighted loss terms, and the terms by name.
+
+        The terms are the smooth-L1 losses on features and on joint positions, the commitment loss and, if set, the terms of `body`.
+        Padding is ignored.
 
         `batch`: motion (B, T, D), lengths (B,). Frames beyond the last whole token are not reconstructed and do not count.
         """
@@ -302,9 +305,9 @@ def widen_from_(model: MotionTokeniser, start: MotionTokeniser) -> None:
 
 
 def shorter_than(frames: int, lengths: Tensor | None) -> Tensor | None:
-    """Return `lengths`, or None if no clip is shorter than `frames`, in which case no mask is needed.
+    """Return `lengths` if a clip is shorter than `frames`. Otherwise return None, because no mask is needed.
 
-    Lengths on a GPU are returned unchanged: the check would have to wait for the GPU, where a mask costs little.
+    Lengths on a GPU are returned without this check: the check would have to wait for the GPU, and a mask costs little on a GPU.
     """
     on_cpu = lengths is not None and lengths.device.type == "cpu"
     return None if lengths is None or (on_cpu and bool((lengths >= frames).all())) else lengths

@@ -40,7 +40,10 @@ PIECES = {UNKNOWN: "[UNK]", FIRST: "[CLS]", LAST: "[SEP]"}  # the corresponding 
 
 
 def framed(tokens: Sequence[str]) -> tuple[list[str], int]:
-    """The first 20 tokens, enclosed in sos and eos and padded to 22; also returns the number before padding, with sos and eos."""
+    """Enclose the first 20 tokens in sos and eos, and pad them to 22 tokens.
+
+    Returns the 22 tokens, and the number of tokens before padding, which includes sos and eos.
+    """
     tokens = [f"{FIRST}/OTHER", *tokens[:MAX_TOKENS], f"{LAST}/OTHER"]
     return tokens + [f"{UNKNOWN}/OTHER"] * (WIDTH - len(tokens)), len(tokens)
 
@@ -63,7 +66,7 @@ class Words:
         return self.vectors.shape[1]
 
     def look_up(self, token: str) -> tuple[int, int]:
-        """The indices of a token's word and class. A word without a vector becomes `unk` with class OTHER."""
+        """Return the indices of the word and of the class of a token. A word without a vector becomes `unk` with class OTHER."""
         word, _, pos = token.partition("/")
         if word not in self.index:
             return self.index[UNKNOWN], OTHER

@@ -58,7 +58,7 @@ def bones(joints: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def _over_joints(values: Tensor, matrix: Tensor) -> Tensor:
-    """Apply a matrix (K, J) to the joint dimension of values (..., J, 3); returns (..., K, 3). Faster than indexing."""
+    """Apply a matrix (K, J) to the joint dimension of values (..., J, 3); returns (..., K, 3). This is faster than indexing."""
     return (values.movedim(-1, 0) @ matrix.T).movedim(0, -1)
 
 
@@ -109,7 +109,7 @@ def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Te
     """The heading (..., T, 3) that features are relative to: horizontal unit vectors, +Z in the first frame.
 
     `facing` adds the left-right axes of hips and shoulders. The published code of the features subtracts the axis of the hips from
-    the axis of the shoulders instead; all published features and statistics depend on this, so it is reproduced here.
+    the axis of the shoulders instead. This function does the same, because all published features and statistics depend on it.
     """
     right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., j, :] for j in skeleton.face)
     forward = across_to_forward((left_hip - right_hip) + (right_shoulder - left_shoulder))

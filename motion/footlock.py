@@ -64,7 +64,8 @@ def lock(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: nda
     Args:
         joints: metres, Y up, the floor at 0; J is 22 or 21.
         contacts: (T or T - 1, 4) for left heel, left toe, right heel and right toe, such as the last four features of a motion;
-        a value above 0.5 means that this part of the foot may touch the floor. Default: every part may, in every frame.
+        a value above 0.5 means that this part of the foot may touch the floor. Default: every part may touch the floor in every
+        frame.
         rest: (J, 3) rest pose, as offsets from parents, whose bone lengths are used. Default: the clip's median bone lengths.
 
     Raises `UserError` if joints are not finite, or if their number is not 22 or 21.
@@ -120,7 +121,8 @@ def sliding_stances(locked: ndarray, joints: ndarray, stands: ndarray, skeleton:
 
 
 def slides(joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
-    """Horizontal distance (T - 1, 2), in metres, that a standing left or right foot moves between frames; 0 if it does not stand.
+    """Horizontal distance (T - 1, 2), in metres, that the left and the right foot move between frames while standing; 0 for other
+    frames.
 
     The distance is measured at the toes while the toes stand, and otherwise at the heel while the heel stands.
     """
@@ -139,8 +141,8 @@ def corrections(feet: ndarray, stands: ndarray, penalty: ndarray, fps: float) ->
     steps = np.diff(feet, axis=2)  # (2, 2, T - 1, 3): of heels and of toes
 
     def solve(steps: ndarray, ties: ndarray) -> ndarray:
-        """Corrections (2, T, 3) of both feet that cancel the displacements `steps` (P, 2, T - 1, 3) of P parts per foot where their
-        weights `ties` (P, 2, T - 1) are above 0."""
+        """Return corrections (2, T, 3) of both feet. `steps` (P, 2, T - 1, 3) are the displacements of P parts per foot.
+        Displacements whose weight in `ties` (P, 2, T - 1) is above 0 are cancelled."""
         level = np.abs(steps[..., 1]) * fps < RISING
         ties, smooth = ties * (DECAY * fps) ** 2, (BLEND * fps) ** 4
         horizontal = standstill(steps[..., ::2], ties, penalty.T, smooth)
@@ -198,7 +200,7 @@ def strain(body: ndarray, heels: ndarray, skeleton: Skeleton) -> ndarray:
 
 
 def follow(body: ndarray, heels: ndarray, toes: ndarray, skeleton: Skeleton) -> ndarray:
-    """Move heels and toes of `body` by `heels` and `toes` (T, 2, 3), and the legs with them; returns joints (T, J, 3)."""
+    """Move the heels and toes of `body` by `heels` and `toes` (T, 2, 3), and adjust the legs; returns joints (T, J, 3)."""
     hips, knees, ankles, *middles, tips = legs_of(body, skeleton)
     thigh, shank, foot, reach = norm(knees - hips), norm(ankles - knees), norm(tips - ankles), norm(ankles - hips)
     target = tips + toes + foot[..., None] * unit(ankles + heels - tips - toes)
@@ -229,8 +231,8 @@ def between(starts: ndarray, ends: ndarray, first: ndarray, second: ndarray, tow
 def bent(hips: ndarray, knees: ndarray, ankles: ndarray, new_ankles: ndarray, new_toes: ndarray) -> ndarray:
     """The knees (..., 3) after the ankles have moved; the lengths of thighs and shanks stay the same.
 
-    A knee keeps its offset from the line between hip and ankle. If the leg must bend further, the knee moves towards the toes.
-    Without this, noise would determine the plane in which a nearly straight leg bends.
+    A knee keeps its offset from the line between hip and ankle. If the leg has to bend more than before, the knee moves towards the
+    toes. Without this rule, noise would determine the plane in which a nearly straight leg bends.
     """
     thigh, shank = norm(knees - hips), norm(ankles - knees)
     axis = unit(new_ankles - hips)

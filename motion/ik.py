@@ -68,8 +68,8 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
     rotations = local.copy()  # global
 
     def bones(starts: list[int], ends: list[int]) -> ndarray:
-        """Vectors (..., T, C, 3) from the fitted joints `starts` to the target positions of their children `ends`, each in the
-        coordinate frame of the parent of its start joint."""
+        """Return vectors (..., T, C, 3) from the fitted joints `starts` to the target positions of their children `ends`. Each
+        vector is in the coordinate frame of the parent of its start joint."""
         frames = rotations[..., [parents[start] for start in starts], :, :]
         return rotate(frames.mT, goal[..., ends, :] - fitted[..., starts, :])
 
@@ -91,9 +91,9 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
 def retarget(joints: ndarray, skeleton: Skeleton, offsets: ndarray) -> ndarray:
     """Transfer joints (T, J, 3), metres, to a body with the rest pose `offsets` (J, 3).
 
-    Bone directions are kept, except in pelvis and chest: each is rigid, so it gets the rotation that fits its bones best. The path
-    of the root is scaled by the ratio of the leg lengths, to keep the feet on the floor. If the new pelvis has another shape, the
-    root is moved so that the midpoint of the hips stays in place; without this, standing feet would slide.
+    Bone directions are kept, except in pelvis and chest. These are rigid, and each gets the rotation that fits its bones best. The
+    path of the root is scaled by the ratio of the leg lengths, to keep the feet on the floor. If the new pelvis has another shape,
+    the root is moved so that the midpoint of the hips stays in place; without this, standing feet would slide.
     """
     bones = offsets_of(joints, skeleton)
     lengths = norm(offsets)
@@ -121,7 +121,7 @@ def with_standard_hubs(joints: ndarray, skeleton: Skeleton) -> ndarray:
 def check_joints(joints: Tensor | np.ndarray, num_joints: int | None = None, name: str = "joints") -> None:
     """Raise a `UserError` that mentions `name` unless `joints` are finite, of shape (T, J, 3), and at least one frame long.
 
-    J must be `num_joints`, unless this is None.
+    If `num_joints` is given, J must be `num_joints`.
     """
     if joints.ndim != 3 or joints.shape[0] < 1 or joints.shape[2] != 3 or num_joints not in (None, joints.shape[1]):
         raise UserError(f"{name}: of shape {tuple(joints.shape)}, expected (frames, {num_joints or 'joints'}, 3)")

@@ -44,7 +44,7 @@ def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body:
 def standard_rest(skeleton: Skeleton, mean_pose: ndarray | None = None, lengths: ndarray | None = None) -> ndarray | None:
     """The symmetric rest pose (J, 3) of all files of a dataset; None if bone lengths or shapes of pelvis and chest are not known.
 
-    The shapes are taken from `Skeleton.hubs` or, if it is None, from `mean_pose` (J, 3), the dataset's mean joints. `lengths` (J,)
+    The shapes are taken from `Skeleton.hubs` or, without hubs, from `mean_pose` (J, 3), the dataset's mean joints. `lengths` (J,)
     default to the skeleton's.
     """
     if lengths is None and skeleton.lengths is None:

@@ -1,9 +1,9 @@
 """Rotations as quaternions, matrices, 6D, Euler angles and rotation vectors, and conversions between them.
 
-Conventions. Quaternions are `wxyz`, shape (..., 4), unit length unless stated otherwise. Matrices (..., 3, 3) rotate column
-vectors. 6D is the first two columns of the matrix, one after the other (HumanML3D; Zhou et al. 2019). Euler orders are
-read left to right as a product, "ZYX" = Rz(a0) Ry(a1) Rx(a2), as in the channels of a BVH file. Angles are in radians.
-Every function is batched over the leading dimensions, differentiable, and keeps its input's dtype and device.
+Quaternions are `wxyz`, shape (..., 4), unit length unless stated otherwise. Matrices (..., 3, 3) rotate column vectors. 6D is the
+first two columns of the matrix, one after the other (HumanML3D; Zhou et al. 2019). Euler orders are read left to right as a
+product, "ZYX" = Rz(a0) Ry(a1) Rx(a2), as in the channels of a BVH file. Angles are in radians. Every function is batched over the
+leading dimensions, differentiable, and keeps its input's dtype and device.
 """
 
 from __future__ import annotations

@@ -62,10 +62,11 @@ class Skeleton:
 
     @cached_property
     def chain_parents(self) -> tuple[int, ...]:
-        """For each joint, the joint to whose coordinate frame HumanML3D's local rotation is relative.
+        """For each joint, the reference joint of HumanML3D's local rotation.
 
-        This is the previous joint in the chain, or the root for the first joint after the start of a chain. The result differs
-        from `parents` at the start of the arms: their chains start at the chest, but the rotations there are relative to the root.
+        The reference joint is the previous joint in the chain, or the root for the first joint after the start of a chain. The
+        result differs from `parents` at the start of the arms: their chains start at the chest, but the rotations there are
+        relative to the root.
         """
         starts = {chain[1] for chain in self.chains}
         return tuple(0 if joint in starts else max(parent, 0) for joint, parent in enumerate(self.parents))

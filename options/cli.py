@@ -111,7 +111,7 @@ def opt_values(text: str) -> dict[str, str]:
 
 
 def from_opt(config_class: type[Config], path: str | Path, **overrides: Any) -> Config:
-    """Build a config from an `opt.txt`. The values in `overrides` take precedence over those in the file.
+    """Build a config from an `opt.txt`. The values in `overrides` take precedence over the values in the file.
 
     Unknown keys in the file are ignored. Fields that the file does not contain get their defaults. Raises `UserError` if the file
     is missing, or if a value has the wrong type or is not among the choices.

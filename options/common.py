@@ -36,7 +36,7 @@ def option(
 class Common:
     """Flags that most scripts share.
 
-    `legacy` has the values of those flags in the command that belong to the released scripts (options/legacy.py), by flag name.
+    `legacy` maps the names of the legacy flags (options/legacy.py) in the command to their values.
     """
 
     name: str = option("", "name of this run, which is stored in the folder <checkpoints_dir>/<dataset_name>/<name>")

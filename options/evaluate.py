@@ -26,7 +26,8 @@ class StoreSplits(OnDataset):
     """Store the captions and motion embeddings of splits. An evaluation with these files does not need the dataset."""
 
     name: str = option(
-        "evaluator", "evaluator run (train_evaluator.py --name) that computes the embeddings; its weights will be distributed"
+        "evaluator",
+        "evaluator run (train_evaluator.py --name) that computes the embeddings; choose the weights that you distribute",
     )
     dataset_name: str = option("open", "dataset", choices=DATASETS)
     checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")

@@ -25,7 +25,7 @@ class Sampling(Selected, Sampled, OutputFiles, Common):
         "", "run of the masked transformer (trained with --infill) that fills gaps when motions are edited or continued"
     )
     which_epoch: str = option(
-        "", "name of the masked transformer's weights, such as net_best_accuracy or latest; default: the best"
+        "", "name of the masked transformer's weights, such as net_best_accuracy or latest; default: the best weights"
     )
     repeat_times: int = option(1, "number of motions that are generated per prompt")
     ext: str = option("text2motion", "name of the result folder, <output_dir>/<ext>")

@@ -19,7 +19,7 @@ class LegacyFlag:
         kind: type of the flag's value.
         checked: the property of the weights that must equal the flag's value. If `checked` is "", the flag is ignored.
         flags: other names of the flag.
-        why: the reason for which the flag is ignored.
+        why: why the flag is ignored.
     """
 
     name: str

@@ -140,7 +140,7 @@ class PackDataset:
     data_root: str = option("", "dataset folder to pack; default: the folder of the dataset under dataset/")
     dataset_name: str = option("open", "dataset to pack", choices=DATASETS)
     splits: list[str] = option(["train", "val"], "splits whose clips are packed", nargs="+")
-    unpack: str = option("", "packed file; it is unpacked into the folder --out")
+    unpack: str = option("", "packed file to unpack into the folder --out")
     out: str = option("", "packed file to write or, with --unpack, folder to write")
     workers: int = option(2, "with --unpack: number of processes that compute features in parallel")
 

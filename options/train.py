@@ -134,7 +134,8 @@ class TrainLaMP(Training):
     schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
     min_lr: float = option(1e-5, "learning rate at the end of the cosine schedule")
     accumulate: int = option(
-        1, "number of batches whose gradients are averaged for each optimiser step; negatives are taken from the same batch"
+        1, "number of batches whose gradients are averaged for each optimiser step; negatives come from the "
+        "same batch only",
     )
     vq_name: str = option("", "run of the frozen tokeniser (train_vq.py --name)")
     bert: str = option(
@@ -162,7 +163,7 @@ class TrainLaMP(Training):
 class TrainT2M(Evaluated, Training):
     """Train a model that predicts motion tokens or lengths from text, on a frozen tokeniser.
 
-    The default sizes are those of the weights --init or, without --init, those of the paper.
+    The default sizes are the sizes of the weights --init or, without --init, the sizes in the paper.
     """
 
     stage: str = option(

@@ -32,15 +32,15 @@ class Scorer(Protocol):
 
 
 class FactScorer:
-    """Compares the facts measured in a motion with its text, by the selector.
+    """Scores motions with the selector, which compares the facts measured in a motion with its text.
 
-    `read` returns the part of a condition that the selector reads. Raises `UserError` if the selector was trained on other
-    profiles.
+    `read` returns the part of a condition that the selector reads. Raises `UserError` if the selector was trained on profiles with
+    another number of bits.
     """
 
     def __init__(self, selector: Selector, read: Callable[[Tensor], Tensor]):
         if selector.config.profile_dim != len(BITS):
-            trained = f"the selector was trained on profiles of {selector.config.profile_dim} bits, this version has {len(BITS)}"
+            trained = f"the selector was trained on profiles of {selector.config.profile_dim} bits, but this code has {len(BITS)}"
             raise UserError(f"{trained}; train it again with train_selector.py")
         self.selector, self.read = selector, read
 
@@ -53,7 +53,7 @@ class FactScorer:
 
 
 class MatchScorer:
-    """Log-odds that a text and a motion match, by LaMP's matching head."""
+    """Scores motions with LaMP's matching head: log-odds that a text and a motion match."""
 
     def __init__(self, lamp: LanguageMotion):
         self.lamp = lamp

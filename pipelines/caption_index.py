@@ -130,7 +130,8 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def quantised(rows: np.ndarray) -> np.ndarray:
-    """Convert vectors (N, E) to int8. Their lengths are not kept, because `CaptionIndex.load` scales all rows to length 1."""
+    """Convert vectors (N, E) to int8. The lengths of the vectors are lost, but `CaptionIndex.load` scales all vectors to length
+    1."""
     return np.round(127 * rows / np.abs(rows).max(axis=-1, keepdims=True)).astype(np.int8)
 
 
@@ -171,9 +172,8 @@ def build_index(
 def spread(action_of: dict[str, str], known: set[str]) -> list[str]:
     """Select about `MAX_CAPTIONS` captions whose content words are all known.
 
-    The captions of an action differ in their sets of stems.
-
-    The number of selected captions of an action is proportional to the square root of the number of available captions.
+    No two captions of an action have the same set of stems. The number of captions that are selected for an action is proportional
+    to the square root of the number of its available captions.
     """
     groups = defaultdict(dict)
     for caption in sorted(action_of, key=lambda caption: (len(words_of(caption)), caption)):

@@ -1,4 +1,4 @@
-"""Frozen text encoders. They convert B captions to conditions (B, C) float32, or (B, 1 + W, C) if the encoder also returns outputs
+"""Frozen text encoders, which convert B captions to conditions (B, C) float32, or (B, 1 + W, C) if the encoder also returns outputs
 for up to W word pieces ("words"). Training reads the conditions from a cache.
 
     lamp      the mean of LaMP's query outputs for the text (LaMP section 3.3) or, without queries (an ablation of the paper), the
@@ -9,8 +9,8 @@ for up to W word pieces ("words"). Training reads the conditions from a cache.
     words     the `sentence` vector, followed by the BERT's outputs for up to W word pieces, zero after the last word piece. In
               contrast to the mean, these outputs distinguish "walks, then waves" from "waves, then walks"
 
-Encoders can be combined: `lamp+sentence` concatenates both vectors. In `lamp+words`, LaMP's columns are zero in the rows of the
-word pieces.
+Encoders can be combined: `lamp+sentence` concatenates both vectors. In `lamp+words`, the rows of the word pieces are zero in LaMP's
+columns.
 
 Outputs of LaMP and CLIP are not scaled, because released models were trained on unscaled outputs. Our models scale them in their
 first layer, which is initialised from the mean and covariance of the training conditions (`models.layers.whiten_`).
@@ -44,19 +44,19 @@ from utils.progress import progress
 
 MAX_TOKENS = 256  # maximum length with which MiniLM was fine-tuned
 BLOCK = 4096  # number of captions that are encoded at once
-GROWTH = 0.2  # the cache file is written when this fraction of its captions would be new
+GROWTH = 0.2  # the cache file is written when this fraction of the encoded captions is not in the file yet
 
 
 class Conditioner(Protocol):
-    """A text encoder. It converts captions to conditions (B, C), or (B, 1 + W, C) if it returns words, on its device.
+    """A text encoder, which converts captions to conditions (B, C), or (B, 1 + W, C) if it returns words, on its device.
 
     Raises `UserError` for an empty caption.
 
     Attributes:
-        title: name for messages.
+        title: name of the encoder in messages.
         dim: C.
         word_dim: number of columns, at the end of a condition, that contain outputs for word pieces; 0 if there are none.
-        fingerprint: equal for encoders that compute the same conditions.
+        fingerprint: a hash that is equal for encoders that compute the same conditions.
     """
 
     title: str
@@ -83,7 +83,7 @@ def load_conditioner(
     Args:
         kind: lamp, clip, sentence or words, or several of these joined by "+", with words last.
         checkpoints_dir, dataset_name: location of the LaMP run; CLIP's weights may be in `checkpoints_dir/clip`.
-        lamp_name: name of the LaMP run; "": the only one.
+        lamp_name: name of the LaMP run; "": the only LaMP run.
         query: whether LaMP's queries are used.
         bert: BERT folder for sentence and words; "": MiniLM.
         loader: loads the LaMP run and determines the device.
@@ -222,7 +222,7 @@ class WordEncoder(SentenceEncoder):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the folder's files, with a suffix that distinguishes it from `SentenceEncoder`."""
+        """Hash of the folder's files, with a suffix, so that it differs from the hash of `SentenceEncoder`."""
         return super().fingerprint + "_words"
 
     @torch.no_grad()
@@ -238,7 +238,8 @@ class WordEncoder(SentenceEncoder):
 
 
 class JointCondition:
-    """Concatenates the conditions of several encoders: (B, C₁ + C₂ + …), or (B, 1 + W, C₁ + C₂ + …) if one returns words."""
+    """Concatenates the conditions of several encoders: (B, C₁ + C₂ + …), or (B, 1 + W, C₁ + C₂ + …) if one of the encoders returns
+    words."""
 
     def __init__(self, parts: Sequence[Conditioner]):
         self.parts = parts
@@ -259,10 +260,11 @@ class JointCondition:
 
 
 def cached_conditions(encoder: Conditioner, captions: Sequence[str], folder: str | Path) -> Conditions:
-    """Return the conditions `encoder(captions)` on the CPU. Those in the encoder's cache file in `folder` are not computed again.
+    """Return the conditions `encoder(captions)` on the CPU.
 
-    The cache file is written at the end. It is also written during encoding, whenever a fraction `GROWTH` of its captions would be
-    new, so that an interruption loses little.
+    Conditions that are in the encoder's cache file in `folder` are not computed again. The cache file is written at the end, and
+    also during encoding, whenever the fraction `GROWTH` of the encoded captions is not in the file yet. An interruption therefore
+    loses little.
     """
     if isinstance(encoder, JointCondition):  # each part has its own file
         return Conditions.joined([cached_conditions(part, captions, folder) for part in encoder.parts])

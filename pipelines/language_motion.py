@@ -36,7 +36,7 @@ class LanguageMotion:
         if tokeniser.stride != lamp.config.stride or tokeniser.config.code_dim != lamp.config.latent_dim:
             actual = f"{tokeniser.stride} frames and width {tokeniser.config.code_dim}"
             expected = f"{lamp.config.stride} frames and width {lamp.config.latent_dim}"
-            raise UserError(f"LaMP needs tokens of {expected}, this tokeniser has {actual}; use the one that LaMP was trained on")
+            raise UserError(f"LaMP needs tokens of {expected}, but this tokeniser has {actual}; use LaMP's own tokeniser")
         self.lamp, self.tokeniser, self.tokenizer = freeze(lamp), freeze(tokeniser), tokenizer
         self.mean, self.std = mean, std
 
@@ -50,7 +50,7 @@ class LanguageMotion:
         tag: str | None = None,
         loader: Loader | None = None,
     ) -> LanguageMotion:
-        """Load the LaMP run `name` ("": the only one) with the tokeniser that the run was trained on.
+        """Load the LaMP run `name` ("": the only LaMP run) with the tokeniser that the run was trained on.
 
         If a `loader` is given, it determines the device. Raises `UserError` if there is no LaMP run, or if there are several and
         `name` is empty.

@@ -55,7 +55,7 @@ def composed(whole: Tensor, parts: Sequence[Tensor], lengths: Tensor) -> tuple[T
     Args:
         whole: (B, T, 263) features of the whole prompts, in the dataset's own units. A motion for which neither action is a gesture
             is returned unchanged.
-        parts: the features (B, T, 263) of the first action, and those of the second action.
+        parts: two tensors (B, T, 263): the features of the first action, and the features of the second action.
         lengths: (B,) frames.
 
     Returns:

@@ -52,7 +52,8 @@ class MotionToText:
         expected, actual = captioner.config.prefix_dim, reader.lamp.config.hidden_size
         if expected != actual:
             raise UserError(
-                f"the captioner needs queries of width {expected}, this LaMP has {actual}; use the LaMP that it was trained with"
+                f"the captioner needs queries of width {expected}, but this LaMP has {actual}; "
+                "use the LaMP that the captioner was trained with"
             )
         self.reader, self.captioner = reader, captioner.read_with_(reader.lamp).eval()
         self.mean, self.std = (torch.as_tensor(row, device=reader.device) for row in (reader.mean, reader.std))

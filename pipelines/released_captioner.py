@@ -94,4 +94,4 @@ class ReleasedCaptioner(MotionToText):
         unused = [flag for flag in (*sizes, "resume_pth", "vq_name") if config.legacy.get(flag) is not None]
         if unused:
             flags = ", ".join(f"--{flag}" for flag in unused)
-            note(f"{flags}: no effect, the released captioner has its own motion encoder and language model")
+            note(f"{flags}: no effect, because the released captioner has its own motion encoder and language model")

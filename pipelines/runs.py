@@ -38,7 +38,7 @@ class Kind:
 
     Attributes:
         kinds: possible values of `kind` in the metadata of the weights file.
-        title: name of the kind for messages.
+        title: name of the kind in messages.
         flag: the flag that selects a run.
         remedy: how to get such a run, for error messages.
         preferred: name of a run that is preferred to all others; "": no run is preferred.
@@ -284,7 +284,7 @@ class Generator:
 
     @property
     def companions(self) -> dict[str, str | None]:
-        """The keyword arguments of `TextToMotion.load` that name the other models; None: none."""
+        """The keyword arguments of `TextToMotion.load` that name the companions; None for a missing companion."""
         return {name: getattr(self, name) or None for name in ("res_name", "length_name", "fill_name", "selector_name")}
 
     def __str__(self) -> str:
@@ -306,8 +306,7 @@ def resolve_generator(
 
     The companions are the residual transformer, the length predictor, the gap-filling transformer and the selector. If `name`
     selects a masked transformer that is neither embedded nor released, only the companions that the arguments name are used.
-    Otherwise, a companion that is not named is the only run of its kind that was trained on the same tokeniser, which selectors do
-    not use.
+    Otherwise, `_companion` selects every companion that the arguments do not name.
 
     Raises the errors of `resolve`, and `UserError` if there are several companions of the same kind.
     """
@@ -325,12 +324,12 @@ def resolve_generator(
 def _companion(masked: Run, kind: str, released: bool) -> str:
     """Return the name of the only run of a kind ("residual", "length", "filling" or "selector") that fits a masked transformer.
 
-    Returns "" if there is none. The run must have the same tokeniser as the masked transformer. If it is released, or if several
-    runs have this tokeniser, it must also have the same text encoder. The released length estimator fits all released
-    transformers. A selector uses no tokeniser, and fits all transformers that are not released.
+    Returns "" if there is none. The run must have the same tokeniser as the masked transformer. If the runs are released, or if
+    several runs have this tokeniser, the run must also have the same text encoder as the masked transformer. The released length
+    estimator fits all released transformers. A selector uses no tokeniser, and fits all transformers that are not released.
     """
     if (kind == "filling" and masked.fills_gaps) or (kind == "selector" and released):
-        return ""  # a masked transformer that fills gaps needs no other
+        return ""  # a masked transformer that fills gaps needs no second one; no selector fits a released one
     runs = runs_in(masked.checkpoints_dir, masked.dataset_name, ("masked" if kind == "filling" else kind,), released=released)
     if kind == "filling":
         runs = [run for run in runs if run.fills_gaps]

@@ -22,7 +22,7 @@ SAMPLES_PER_WINDOW = 2**32  # offset between the sample numbers of consecutive w
 
 
 class Window(NamedTuple):
-    """The tokens start … stop − 1, which are context tokens and tokens to generate, and their text conditions."""
+    """The tokens `start` to `stop` − 1, with text conditions. Tokens in the window that are not generated serve as context."""
 
     start: int | Tensor  # one value for all motions, or one per motion (B,)
     stop: int | Tensor

@@ -65,8 +65,8 @@ class MotionIndex:
     def search(self, query: Tensor, top: int, pool: str = "max") -> list[Hit]:
         """Return the `top` best matches for a text embedding (E,) or a motion embedding (Q, E), best first.
 
-        For a text, similarities of the Q queries are pooled by "max" or "mean"; for a motion, the output of each query is compared
-        with the output of the same query for the piece.
+        For a text, `pool` ("max" or "mean") combines the similarities of the Q vectors of a piece. For a motion, vector q is
+        compared with vector q of the piece, and the similarities are averaged.
         """
         if query.ndim == 2:
             scores = self.features.flatten(1).float() @ query.flatten().to(self.features).float() / len(query)

@@ -47,9 +47,10 @@ def steps(prompt: str) -> list[str]:
 
 
 def in_order(text: str) -> list[str]:
-    """Split a text at an initial "having", at its first "before" or "after", or at an "and" before an action that stops a gait.
+    """Split a text into one or two steps, and return the steps in the order in which they happen.
 
-    The step that happens first is returned first.
+    The text is split if it begins with "having", or at its first "before" or "after", or at an "and" between a gait and an action
+    that cannot be done while walking.
     """
     if match := HAVING.match(text):
         earlier, comma, later = text[match.end() :].partition(",")
@@ -70,8 +71,10 @@ def in_order(text: str) -> list[str]:
 
 
 def split_clauses(text: str) -> tuple[str, str]:
-    """Split a text into a subordinate and a main clause, at its first comma or before its second subject; ("", "") if there is no
-    main clause."""
+    """Split a text into a subordinate clause and a main clause; ("", "") if there is no main clause.
+
+    The text is split at its first comma or, without a comma, before its second subject.
+    """
     subordinate, comma, main = text.partition(",")
     if comma:
         return subordinate.strip(), main.strip()

@@ -94,8 +94,8 @@ class TextToMotion:
         masked: generates base codes.
         residual: generates the codes of the other layers; None: only the base layer is decoded.
         length: predicts lengths; None: lengths must be given.
-        filling: a second masked transformer with full attention, which sees both sides of a gap. It replaces `masked` whenever some
-            codes are given. None: `masked` is always used.
+        filling: a second masked transformer with full attention, which sees both sides of a gap. If some codes are given, this
+            transformer is used instead of `masked`. None: `masked` is always used.
         selector: scores candidates. None: LaMP's matching head scores them, if LaMP is one of the text encoders.
         reads: maps a model ("masked", "filling", "residual", "length" or "selector") to the part of the condition that the model
             reads. Models without an entry read the whole condition.
@@ -126,7 +126,7 @@ class TextToMotion:
         self.sources: list[Path] = []  # the weights files read by `load`
         width = tokeniser.config.dim
         if {tuple(mean.shape), tuple(std.shape)} != {(width,)}:
-            raise UserError(f"mean.npy, std.npy: {len(mean)} and {len(std)} numbers, the tokeniser needs {width}; use its files")
+            raise UserError(f"mean.npy, std.npy: {len(mean)} and {len(std)} numbers, but the tokeniser needs {width}; use its own")
         parts = {"masked": masked, "filling": filling, "residual": residual, "length": length, "selector": selector}
         for kind, model in parts.items():
             if model is not None:
@@ -142,7 +142,7 @@ class TextToMotion:
             expected, actual = getattr(config, size, None), getattr(self.tokeniser, size)
             if expected not in (None, actual):
                 raise UserError(
-                    f"the {kind} model was trained on a tokeniser of {size} {expected}, this one has {actual}; "
+                    f"the {kind} model was trained on a tokeniser of {size} {expected}, but this one has {actual}; "
                     "use the one that it was trained on"
                 )
         width = len(self.reads[kind].columns) if kind in self.reads else self.encoder.dim
@@ -246,7 +246,7 @@ class TextToMotion:
         Candidate c of sample n has the random numbers of sample n · `sampling.candidates` + c, so a motion does not depend on the
         other prompts.
 
-        Raises `UserError` for an empty prompt, a length shorter than a token, and candidates that nothing can score.
+        Raises `UserError` for an empty prompt, a length shorter than a token, and candidates if there is no model that scores them.
         """
         sampling = replace(sampling or self.sampling, **changes)
         count = sampling.candidates
@@ -295,8 +295,8 @@ class TextToMotion:
         return features, *(torch.cat(part) for part in list(zip(*results))[1:])
 
     def plan(self, prompt: str, sampling: SamplingSettings) -> list[list[str]]:
-        """Split a prompt into steps. Each step is a list of its text and, if it has two simultaneous actions, the texts of both
-        actions."""
+        """Split a prompt into steps. A step is returned as the list of its text and, if the step has two simultaneous actions, the
+        texts of both actions."""
         stepwise = sampling.stepwise and self.fills and self.length is not None
         return [self.with_actions(text, sampling) for text in (steps(prompt) if stepwise else [prompt])]
 
@@ -318,9 +318,8 @@ class TextToMotion:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Generate motions of B prompts with K steps each.
 
-        Returns features (B, T, D), lengths (B,) and first frames (B, K) of the steps, both in frames.
-
-        `steps` contains the conditions (B, …) of each step and of its actions (see `plan`).
+        Returns features (B, T, D), lengths (B,) in frames, and the first frame (B, K) of each step. `steps` contains the conditions
+        (B, …) of each step and of its actions (see `plan`).
 
         Each step is generated with the last `CONTEXT` tokens before it as context. The predicted lengths of the steps are scaled to
         the given total length. If `lengths` is None, the total is the sum of the predicted lengths, but at most the length of the

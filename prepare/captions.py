@@ -111,7 +111,7 @@ def mood_of(name: str, style: str, label: str) -> phrases.Mood:
 
 
 def captions(name: str, content: str, style: str, joints: np.ndarray, label: str = "", further: bool = False) -> list[str]:
-    """Return different captions of one clip. They may express the style, state measured details, do both, or do neither.
+    """Return different captions of one clip. A caption may express the style, state measured details, do both, or do neither.
 
     A clip with a content has six captions, and a clip with a label has eight. For half of the clips, the first caption expresses
     the style. Retrieval metrics use the first caption.
@@ -155,7 +155,7 @@ def further_captions(name: str, clause_of: Clause, mood: phrases.Mood, texts: li
 def distinct(
     variants: list[tuple[phrases.Mood, bool]], write: Callable[[phrases.Mood, bool], tuple[str, str]], existing: Sequence[str] = ()
 ) -> list[str]:
-    """Write one text per variant (mood, rich). All texts differ from each other and from `existing`.
+    """Return one text per variant (mood, rich). All texts differ from each other and from `existing`.
 
     `write(mood, rich)` returns a text and its clause. Texts with a new clause and at most 18 words are preferred. A variant is left
     out if all of its 20 drafts repeat other texts.

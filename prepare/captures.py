@@ -97,7 +97,10 @@ class Sources:
         return next((path for path in paths if path.is_file()), None)
 
     def load(self, path: Path) -> np.ndarray:
-        """Read joints (T, 22, 3) float32 as in `pose_data`: 20 fps, metres, Y up. The swap of Y and Z mirrors the motion."""
+        """Read joints (T, 22, 3) float32 in the format of `pose_data`: 20 fps, metres, AMASS's axes with Y and Z swapped.
+
+        After this swap, Y is up, and the motion is mirrored.
+        """
         if path.suffix == ".npy":
             return load_joints(path)
         motion = read_amass(path)
@@ -119,7 +122,8 @@ def load_joints(path: Path) -> np.ndarray:
 
 
 def cut(capture: np.ndarray, clip: Clip) -> np.ndarray:
-    """Cut a clip out of its capture (T, 22, 3), and negate x to undo the mirroring that `Sources.load` mentions.
+    """Cut a clip out of its capture (T, 22, 3), and negate x, because the swap of Y and Z (`Sources.load`) has mirrored the
+    capture.
 
     Clips of HumanAct12 are returned unchanged.
     """

@@ -98,7 +98,7 @@ def join_turn(voice: Voice, clause: str, turned: str, time: float, counted: bool
     """Join the clause of the travel (`clause`) and the clause of the turn (`turned`) in the order in which they happen.
 
     `time` is the time of the turn as a fraction of the clip. `counted` states whether `clause` mentions the number of steps or the
-    distance. Both numbers include the path after the turn.
+    distance of the whole clip, which includes the path after the turn.
     """
     if counted:
         verb, remainder = turned.split(" ", 1)
@@ -180,7 +180,8 @@ def bow(voice: Voice, facts: Facts, rich: bool) -> str:
 
 
 def fight(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
-    """The clause of punches or kicks, which names the hand or leg. If none is detected, the clause of a fighting stance."""
+    """The clause of punches or kicks, which names the hand or leg. Without a detected punch or kick, the clause of a fighting
+    stance."""
     counts = facts.pair(kind)
     if not any(counts):
         return voice.pick(phrases.STANCES)

@@ -61,8 +61,8 @@ class Composed:
 def compose(clips: Sequence[Clip], fraction: float, seed: int = 0, process: Process = map) -> list[Composed]:
     """Return compositions of `clips`, which must be in the training split and have the joints that are stored in the dataset.
 
-    `fraction` is the number of compositions divided by the total number of clips and compositions. If it is not from 0 to 0.9,
-    raises `UserError`. Fewer compositions are returned if some pieces do not fit. `process` is the `map` that runs the jobs.
+    `fraction` is the number of compositions divided by the total number of clips and compositions. Raises `UserError` if `fraction`
+    is not from 0 to 0.9. Fewer compositions are returned if some pieces do not fit. `process` is the `map` that runs the jobs.
     """
     if not 0 <= fraction <= 0.9:
         raise UserError(f"fraction of compositions {fraction}: outside 0 to 0.9; choose a value such as 0.3")
@@ -167,7 +167,8 @@ def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], joints
 def follows(strand: Strand | None, piece: Piece, counted: bool) -> bool:
     """Whether `piece` may come next.
 
-    If `counted`, its action and variant must be those of the last piece. Otherwise, at least one of the two must differ.
+    If `counted`, the action and the variant of `piece` must equal the action and the variant of the last piece. Otherwise, the
+    action or the variant must differ.
     """
     if strand is None:
         return piece.count > 0 or not counted

@@ -89,7 +89,7 @@ AMOUNT = re.compile(rf"\b(once|twice|times|again|several|many|repeatedly|{'|'.jo
 
 
 def sequence(rng: random.Random, pieces: Sequence[Piece], existing: Sequence[str] = ()) -> tuple[str, ...]:
-    """Write captions of pieces that follow one another."""
+    """Return captions of pieces that follow one another."""
     count = len(pieces)
     forward, backward, stopping = FORWARD[count], BACKWARD[count], STOPPING
     if existing:
@@ -102,19 +102,19 @@ def sequence(rng: random.Random, pieces: Sequence[Piece], existing: Sequence[str
 
 
 def alone(rng: random.Random, pieces: Sequence[Piece], existing: Sequence[str] = ()) -> tuple[str, ...]:
-    """Write captions that describe only the first piece. They do not mention that the person stands still afterwards."""
+    """Return captions that describe only the first piece. They do not mention that the person stands still afterwards."""
     templates = ALONE + MORE_ALONE if existing else ALONE
     return write(rng, templates, templates, [pieces[0].clauses(wide=bool(existing))], existing=existing)
 
 
 def together(rng: random.Random, below: Sequence[str], above: Sequence[str], existing: Sequence[str] = ()) -> tuple[str, ...]:
-    """Write captions of simultaneous actions, from the clauses of the legs (`below`) and of the arms (`above`)."""
+    """Return captions of simultaneous actions, from the clauses of the legs (`below`) and of the arms (`above`)."""
     forward, backward = (TOGETHER + MORE_TOGETHER, TURNED + MORE_TURNED) if existing else (TOGETHER, TURNED)
     return write(rng, forward, backward, [below, above], existing=existing)
 
 
 def repeated(rng: random.Random, pieces: Sequence[Piece], existing: Sequence[str] = ()) -> tuple[str, ...]:
-    """Write captions of a repeated action, from clauses that are true of each repetition and contain no count."""
+    """Return captions of a repeated action, from clauses that are true of each repetition and contain no count."""
     options: set[str] = set()
     for number in range(SEEDS):
         clause_sets = [set(piece.clauses(name=f"{pieces[0].take.name} {number}", wide=bool(existing))) for piece in pieces]
@@ -133,10 +133,10 @@ def write(
     rng: random.Random, forward: Sequence[str], backward: Sequence[str], clauses: Sequence[Sequence[str]],
     times: Sequence[str] = ("",), existing: Sequence[str] = (),
 ) -> tuple[str, ...]:  # fmt: skip
-    """Write different captions of at most `MOST_WORDS` words, alternating between `forward` and `backward` templates.
+    """Fill templates with clauses, and return different captions of at most `MOST_WORDS` words.
 
-    Returns up to `COUNT` captions, or, if there are `existing` captions, up to `FURTHER` additional captions, which also use the
-    subjects of `prepare/wordings.py`.
+    Templates are drawn alternately from `forward` and `backward`. The result has up to `COUNT` captions. If there are `existing`
+    captions, the result has up to `FURTHER` additional captions, which also use the subjects of `prepare/wordings.py`.
     """
     if not all(clauses):
         return ()

@@ -41,7 +41,7 @@ def count_words(voice: Voice, count: int) -> dict[str, str]:
 
 
 def limb_words(voice: Voice, events: tuple[Event, ...], parts: tuple[str, ...]) -> dict[str, str]:
-    """Values of the placeholders {limb}, {hand}, {side} and {other}. They are vague ("one leg") if no event has a side."""
+    """Values of the placeholders {limb}, {hand}, {side} and {other}. The values are vague ("one leg") if no event has a side."""
     sides = {event.side for event in events if event.side}
     part = voice.rng.choice(parts)
     if not sides:

@@ -47,7 +47,7 @@ FEW = 4  # maximum number of hops or jumping jacks in one excerpt
 
 
 def excerpts(clips: Sequence[Clip]) -> list[Clip]:
-    """Return excerpts of training clips. The joints of the clips must be those stored in the dataset: (T, 22, 3), in metres."""
+    """Return excerpts of training clips. The clips must have the joints (T, 22, 3) that are stored in the dataset, in metres."""
     counts: dict[tuple[str, str], int] = defaultdict(int)
     results = []
     for clip in sorted(clips, key=lambda clip: clip.name):

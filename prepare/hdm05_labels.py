@@ -9,7 +9,8 @@ from prepare.actions import lower_words
 COUNT = re.compile(r"(\d+)(reps?|hops?|steps?)?$", re.IGNORECASE)
 START = re.compile(r"([LR])(elbow)?start$", re.IGNORECASE)
 SIDES = {"L": "left", "R": "right"}
-WORDS = (  # pattern of a class name without count and starting limb → words; {side} and {word} come from the pattern's groups
+# Pattern of a class name without the number of repetitions and the starting limb → words. {side} and {word} are groups.
+WORDS = (
     (r"deposit(?:Floor)([LR])", "bend down and put something on the floor with the {side} hand"),
     (r"deposit(?:High)([LR])", "put something on a high shelf with the {side} hand"),
     (r"deposit(?:Low|Middle)([LR])", "put something down on a shelf with the {side} hand"),
@@ -60,7 +61,10 @@ def label_of_class(name: str) -> str:
 
 
 def in_words(stem: str) -> str:
-    """Translate a class name without count and starting limb to English: by `WORDS`, or else by splitting the name into words."""
+    """Translate a class name to English with `WORDS` or, if no pattern matches, by splitting the name into words.
+
+    `stem` is the class name without the number of repetitions and the starting limb.
+    """
     for pattern, words in WORDS:
         if match := re.fullmatch(pattern, stem):
             groups = [group for group in match.groups() if group]

@@ -49,8 +49,8 @@ class JointFile:
 def joint_files(folder: Path, segments: dict[str, list[Segment]] | None = None) -> Iterator[JointFile]:
     """Return the motion files listed in the captions.csv, or in the clips.csv, of a folder.
 
-    `segments` are HumanML3D's segments by CMU capture (such as 60_01), in addition to those in pairs.json. Raises `UserError` if
-    the folder or its table is missing or malformed.
+    `segments` are HumanML3D's segments by CMU capture (such as 60_01), in addition to the segments in pairs.json. Raises
+    `UserError` if the folder or its table is missing or malformed.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -190,7 +190,7 @@ def load_motion(path: Path) -> np.ndarray:
 def drop_t_pose(joints: np.ndarray) -> np.ndarray:
     """Remove the frames at the start of joints (T, 22, 3) in which both arms are stretched out sideways.
 
-    If this is the case in all frames, the joints are returned unchanged.
+    If the arms are stretched out in all frames, the joints are returned unchanged.
     """
     left, right = ((joints[:, wrist] - joints[:, shoulder]) for wrist, shoulder in ((20, 16), (21, 17)))
     lines = (joints[:, 16] - joints[:, 17], left, right)

@@ -75,7 +75,7 @@ def examples_of(names: Sequence[str]) -> str:
 
 
 def report_segments(takes: Sequence[Take], segments: Mapping[str, Sequence[Segment]]) -> list[str]:
-    """Report how many segments of CMU's captures HumanML3D has, and how many of these segments have no capture file."""
+    """Return a line that states how many segments of CMU's captures HumanML3D has, and how many of them have no capture file."""
     if not segments:
         return []
     usable = {take.name.removeprefix("cmu_") for take in takes if take.source == "cmu" and not take.problem}
@@ -87,7 +87,7 @@ def report_segments(takes: Sequence[Take], segments: Mapping[str, Sequence[Segme
 
 
 def report_overlaps(takes: Sequence[Take]) -> list[str]:
-    """Report how many pairs of HumanML3D's segments in different splits overlap. Such segments are kept, as published."""
+    """Return a line that states how many pairs of segments in different splits overlap. Such segments are kept, as published."""
     pairs = sum(
         first.split != second.split and max(first.start, second.start) < min(first.end, second.end)
         for take in takes for first, second in combinations(take.segments, 2)
@@ -96,7 +96,7 @@ def report_overlaps(takes: Sequence[Take]) -> list[str]:
 
 
 def report_tests(clips: Sequence[Clip]) -> list[str]:
-    """Report actions that have enough captures for the split test_everyday, but no clips in this split."""
+    """Return a line that lists actions that have enough captures for the split test_everyday, but no clips in this split."""
     captures, held_out = defaultdict(set), set()
     for clip in clips:
         actions = clip.actions if clip.label and clip.source != COMPOSED else ()
@@ -110,7 +110,7 @@ def report_tests(clips: Sequence[Clip]) -> list[str]:
 
 
 def report_actions(clips: Sequence[Clip]) -> list[str]:
-    """A table of clips and minutes by main action, without mirror images and compositions."""
+    """Return the lines of a table of clips and minutes by main action, without mirror images and compositions."""
     groups = defaultdict(list)
     for clip in clips:
         if not clip.name.startswith("M") and clip.source != COMPOSED:

@@ -4,8 +4,8 @@
     python -m prepare.pack --unpack open.pack --out dataset/Open
 
 Of each motion, the file contains the joint positions and no features. Positions are relative to the parent joint and rounded to 0.1
-mm (`STEP`). The stored value is the deviation of a position from its extrapolation at constant velocity. Most of these values fit
-into one byte before compression. Unpacking recomputes the features from the joints, and the mirrored clips (M…) from their
+mm (`STEP`). The stored values are the deviations of the positions from an extrapolation at constant velocity. Most of these values
+fit into one byte before compression. Unpacking recomputes the features from the joints, and the mirrored clips (M…) from their
 originals. The packed file is a zip archive, which also contains captions, splits, statistics and `actions.csv` unchanged.
 """
 
@@ -90,7 +90,7 @@ def pack(config: PackDataset, out: Path) -> None:
 
 
 def mirrored_names(clips: Clips, spec: DatasetSpec) -> set[str]:
-    """Return the names M<name> of the clips whose local joints mirror those of the clip <name>."""
+    """Return the names M<name> of the clips whose local joints mirror the local joints of the clip <name>."""
     from motion.features import skeleton_for
 
     indices = {name: index for index, name in enumerate(clips.names)}
@@ -121,10 +121,10 @@ def quantised(rows: np.ndarray, skeleton: Skeleton, step: float) -> np.ndarray:
 def described_joints(features: Tensor, num_joints: int) -> Tensor:
     """Recover all joints (T + 1, J, 3) from which features (T, D) were computed.
 
-    `motion.features.features_to_joints` returns only the first T frames. It also turns in the wrong direction where the heading
-    crosses −Z, because the stored angle has the wrong sign there, as in HumanML3D. This function chooses the sign for which the
-    joints and velocities of each row agree best with the joints of the next row. The last frame follows from the velocities of the
-    last row.
+    `motion.features.features_to_joints` returns only the first T frames. It also turns the body in the wrong direction where the
+    heading crosses −Z, because the sign of the angle in HumanML3D's features is wrong there. This function chooses the sign for
+    which the joints and velocities of each row agree best with the joints of the next row. The last frame follows from the
+    velocities of the last row.
     """
     import torch
 

@@ -126,7 +126,7 @@ class Piece:
         return tuple(phrase for phrase in phrases if self.action == "idle" or phrase not in VAGUE)
 
     def shown(self) -> ndarray | None:
-        """Return the joints of the piece, extended at both ends until the action is recognised. None if this fails."""
+        """Return the joints of the piece, extended at both ends until the action is recognised; None if it is not recognised."""
         if not self.count:
             return self.joints
         for around in (CONTEXT, 2 * CONTEXT, 4 * CONTEXT):

@@ -31,7 +31,7 @@ GENTLE = 25.0  # m/s²; maximum acceleration in a transition, unless the two mot
 BRISK = np.where(np.isin(np.arange(22), (4, 5, 7, 8, 10, 11)), 3.2, 2.0)
 STEP = 0.06  # m; a foot that is farther than this from its position after the transition is lifted
 LIFT, HIGHEST = 0.3, 0.1  # height of a step as a fraction of its length, and maximum height in metres
-NEAR = 0.12  # m; maximum shift of the second motion that aligns its standing feet with those of the first motion
+NEAR = 0.12  # m; maximum shift of the second motion to align its standing feet with the standing feet of the first motion
 ENDS = 12  # number of frames at the end of a motion from which the heading at this end is computed
 FADE = 6  # number of frames over which the arms are blended
 VELOCITY = 0.15  # s; weight of differences in velocity, relative to differences in position
@@ -129,7 +129,8 @@ def place(second: ndarray, first: ndarray, gap: int, both: ndarray) -> ndarray:
 def bridge(first: ndarray, second: ndarray, gap: int, before: ndarray, after: ndarray) -> ndarray:
     """Return the `gap` frames of the transition from `first` to `second`. `second` must already be aligned by `place`.
 
-    `before` (2,) marks the feet (left, right) that stand at the end of `first`, `after` (2,) those at the start of `second`.
+    `before` (2,) marks the feet (left, right) that stand at the end of `first`. `after` (2,) marks the feet that stand at the start
+    of `second`.
     """
     t, T = np.arange(1, gap + 1) / (gap + 1), gap + 1
     ends = [first[-2], first[-1], second[0], second[1]]
@@ -146,7 +147,7 @@ def bridge(first: ndarray, second: ndarray, gap: int, before: ndarray, after: nd
 def step(ends: list[ndarray], side: int, before: ndarray, after: ndarray, t: ndarray, T: int) -> ndarray:
     """Path (N, 2, 3) of ankle and toe of one foot through a transition.
 
-    If both feet stand before and after, the foot with the longer way steps first. `ends` are the last two poses before the
+    If both feet stand before and after, the foot that has to move farther steps first. `ends` are the last two poses before the
     transition and the first two poses after it.
     """
     foot = list(FEET[side])
@@ -201,7 +202,7 @@ def join(first: ndarray, second: ndarray, limits: ndarray) -> tuple[ndarray, int
 
 
 def layer(legs: ndarray, arms: ndarray, sides: tuple[bool, bool], start: int) -> ndarray:
-    """Replace the head and arms of the motion `legs` by those of the motion `arms`, from frame `start` on.
+    """Replace the head and arms of the motion `legs` by the head and arms of the motion `arms`, from frame `start` on.
 
     `sides` (left, right) states which arms are replaced.
     """

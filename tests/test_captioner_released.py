@@ -347,7 +347,7 @@ def test_m2t_eval_runs_on_it_with_the_released_command(release, capsys):
     folder_flags += ["--out-dir", str(release / "out")]
     M2T_eval.main([*command, *folder_flags, "--beams", "2", "--max_tokens", "5", "--samples", "1"])
     notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
-    assert any("--num_layers" in line and "no effect, the released captioner" in line for line in notes)
+    assert any("--num_layers" in line and "no effect, because the released captioner" in line for line in notes)
     report = json.loads((release / "out" / "t2m" / "Test_M2T" / "eval" / "captioning.json").read_text(encoding="utf-8"))
     assert all(one["said"].startswith(PROMPT) for one in report["captions"])
     with pytest.raises(SystemExit):

@@ -87,7 +87,7 @@ def test_lamps_tokeniser_and_masked_transformer_with_their_own_text_condition(tm
 def test_tokeniser_of_another_stride_is_passed_over_and_refused_by_name(tmp_path, clip):
     write_momask(write_lamp_t2m(tmp_path, WORDS, down_t=6))
     assert resolve_generator(tmp_path, "t2m").masked.name == MASKED
-    with pytest.raises(UserError, match="tokeniser of stride 4, this one has 64"):
+    with pytest.raises(UserError, match="tokeniser of stride 4, but this one has 64"):
         TextToMotion.load(tmp_path, "t2m", "lamp_t2m")
 
 

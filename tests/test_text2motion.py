@@ -93,9 +93,9 @@ def test_lengths_must_be_known_and_hold_a_token():
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
-        ("masked", {"stride": 8}, "stride 8, this one has 4"),
-        ("masked", {"nb_code": 20}, "nb_code 20, this one has 16"),
-        ("residual", {"num_quantizers": 4}, "num_quantizers 4, this one has 3"),
+        ("masked", {"stride": 8}, "stride 8, but this one has 4"),
+        ("masked", {"nb_code": 20}, "nb_code 20, but this one has 16"),
+        ("residual", {"num_quantizers": 4}, "num_quantizers 4, but this one has 3"),
         ("masked", {"cond_dim": 10}, "width 10, but the text encoder returns width 8"),
     ],
 )

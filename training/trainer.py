@@ -324,7 +324,8 @@ class Trainer:
     def _reason_to_stop(self) -> int:
         """The reason for stopping: 0 (none), DEADLINE, or a signal's number, which takes precedence.
 
-        All processes stop at the same step. With several processes, this is one step after the first process has a reason.
+        All processes stop at the same step. With several processes, this is one step after the first process
+        has a reason for stopping.
         """
         return self.agreement.largest(self.stop.number or (DEADLINE if 0 < self.config.max_minutes < self._minutes() else 0))
 

@@ -81,11 +81,11 @@ class Update:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state of the optimiser, before the first update."""
-        # Parameter groups contain settings, not state, so those of the current flags are kept.
+        # The parameter groups contain settings, not state, so the current settings are kept.
         self.optimizer.load_state_dict({**state, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
     def _gradient(self, batch: Batch) -> Values:
-        with autocast(self.device, self.config.precision):  # left before the end of a capture, which clears its cache of weights
+        with autocast(self.device, self.config.precision):  # its end clears the cache of weights, before the capture ends
             loss, logs = self.forward(batch)
         (loss / self.config.accumulate).backward()
         return logs
@@ -106,8 +106,8 @@ class Update:
 class StepGraphs:
     """Captures and replays the functions of an update, with one graph for each function and shape of the batch.
 
-    A graph holds the memory addresses of weights and gradients, so a new graph is captured when one of them has moved. Functions
-    add to the gradients or set them to zero, in place.
+    A graph holds the memory addresses of weights and gradients, so a new graph is captured when one of them has moved. The
+    functions must change the gradients in place.
     """
 
     def __init__(self, weights: list[nn.Parameter], device: torch.device) -> None:
@@ -158,11 +158,12 @@ class StepGraphs:
 
 
 class Recorder:
-    """Records functions without arguments as CUDA graphs. They share a memory pool, because no two of them run at the same time.
+    """Records functions without arguments as CUDA graphs. The graphs share a memory pool, because no two of them run at the same
+    time.
 
-    Functions are captured on the stream on which `run` has called them before. Autograd nodes that add to the gradients belong to
-    the stream of the forward pass that created them, and if something keeps them alive, they would break a capture on another
-    stream.
+    Functions are captured on the stream on which `run` has called them before. The reason is that autograd nodes that add to the
+    gradients belong to the stream of the forward pass that created them. If such a node still exists, a capture on another stream
+    fails.
     """
 
     def __init__(self) -> None:
@@ -184,7 +185,7 @@ class Recorder:
             gc.collect()  # frees autograd nodes of earlier passes on other streams
             self.pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        # The threads of the prefetcher pin memory meanwhile, which the mode "global" would not permit.
+        # The default mode "global" forbids that other threads, such as the prefetcher's, pin memory during the capture.
         with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
             values = function()
 
@@ -198,13 +199,15 @@ class Recorder:
 def uses_graphs(model: nn.Module, config: Training, device: torch.device, world: int) -> bool:
     """Whether updates are captured: on a GPU, in one process, and for models that permit it with the attribute `capturable`.
 
-    It declares that the loss makes no choice by values of tensors and draws no random numbers on the CPU, and that it does not
-    depend on padding, since batches are padded to few shapes.
+    With this attribute, a model declares three properties of its loss: no branch depends on the values of tensors, no random
+    numbers are drawn on the CPU, and padding does not change the loss. The last property is needed because batches are padded to
+    few shapes.
     """
     return config.cuda_graphs and device.type == "cuda" and world == 1 and getattr(model, "capturable", False)
 
 
 def has_memory_for_graphs(device: torch.device) -> bool:
-    """Whether the GPU has twice the memory that training needs: graphs have a memory pool of their own."""
+    """Whether the GPU has twice the memory that training needs. Graphs need this memory, because they have a memory pool of their
+    own."""
     total = torch.cuda.get_device_properties(device).total_memory
     return 2 * torch.cuda.max_memory_allocated(device) < total

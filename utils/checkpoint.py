@@ -134,7 +134,7 @@ def _checksum(state: dict[str, Tensor]) -> int:
 
 
 def eight_bits(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Convert floating-point tensors with two or more dimensions to int8. Their float32 row scales are added as `<name>@scale`."""
+    """Convert floating-point tensors with two or more dimensions to int8, and add a float32 scale per row as `<name>@scale`."""
     quantised = {}
     for key, value in state.items():
         if value.ndim < 2 or not value.is_floating_point():
@@ -315,8 +315,8 @@ class CheckpointFolder:
 def find_weights(path: str | Path, tag: str | None = None) -> Path:
     """The weights file at `path`, or in the checkpoint folder `path`. Raises `UserError` if there is none.
 
-    In a checkpoint folder, the file is `model/<tag>.<suffix>`. If `tag` is None, the best weights are chosen, or else the latest.
-    If several metrics have best weights, `BEST_METRICS` gives the order of preference.
+    In a checkpoint folder, the file is `model/<tag>.<suffix>`. If `tag` is None, the best weights are chosen or, if there are none,
+    the latest. If several metrics have best weights, `BEST_METRICS` gives the order of preference.
     """
     path = Path(path)
     if path.is_file() and path.suffix in SUFFIXES:

@@ -1,4 +1,4 @@
-"""Progress of long steps: a progress bar if stderr is a terminal, else an occasional line of text, for example in a log file."""
+"""Progress of long steps: a progress bar if stderr is a terminal, otherwise an occasional line of text."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def user_cache() -> Path:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the generators of Python, NumPy and torch, including those of GPUs."""
+    """Seed the random generators of Python, NumPy and torch, including torch's generators on GPUs."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

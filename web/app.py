@@ -55,7 +55,7 @@ def show_errors(function: Callable) -> Callable:
 
 
 class Studio:
-    """The functions that the page calls. `session` is the visitor's session, `number` the number of the selected motion.
+    """The functions that the page calls. `session` is the visitor's session, and `number` is the number of the selected motion.
 
     Methods that change the session return the note of `Lamp.known` ("" if there is none), followed by the values of `page_state`.
     """
@@ -113,13 +113,13 @@ class Studio:
 
     @show_errors
     def caption(self, number: int, session: Session) -> list[list[str]]:
-        """Caption the selected motion. Returns a table with one row per window: its start and end in seconds, its caption."""
+        """Caption the selected motion. Returns a table with one row per window: start and end in seconds, and the caption."""
         windows = self.lamp.captions(session.entry(number).motion)
         return [[f"{window.start:.1f}–{window.end:.1f}", window.captions[0][0]] for window in windows]
 
     @show_errors
     def similar(self, number: int, query: str, session: Session) -> tuple[list[list[str]], str]:
-        """Search for motions that match the query. If the query is empty, search for motions similar to the selected one.
+        """Search for motions that match the query. If the query is empty, search for motions similar to the selected motion.
 
         Without a library, the motions of the session are searched. Returns a table and the HTML of the viewers.
         """

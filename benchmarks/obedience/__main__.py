@@ -1,4 +1,5 @@
-"""Measure whether generated motions follow their prompts. Rules on the joints ("judges") decide this, not a learned evaluator.
+"""Measure whether generated motions follow their prompts. Rules on the joints ("judges") decide whether a motion follows its
+prompt; no learned evaluator is used.
 
     python -m benchmarks.obedience --split test            # generate motions for the prompts of the test split and judge them
     python -m benchmarks.obedience --edits                 # generate edits and joined motions and judge them

@@ -1,8 +1,8 @@
 """Ten edits and joins: tests whether each action happens in the requested section, and whether the seams are smooth.
 
 The weights that edit the motions also generate the motions before the edits. Displacements are distances that a joint moves from
-one frame to the next. A seam is smooth if the largest displacement across the seam is less than 3 cm above the largest displacement
-within half a second of the seam (`benchmarks.seams`).
+one frame to the next. A seam is smooth if the largest displacement across the seam exceeds the largest displacement within half a
+second of the seam by less than 3 cm (`benchmarks.seams`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from benchmarks.obedience.__main__ import Obedience
 
 SMOOTH = 0.03  # m
-MARGIN = 8  # frames; tolerance of the section in which an action must happen
+MARGIN = 8  # frames; the middle of an action may be this far outside its section
 CASE_STRIDE = 10_000  # difference between the first sample numbers of consecutive cases
 
 
@@ -65,7 +65,8 @@ JOINS = (
 def check_edits(model: TextToMotion, args: Obedience) -> tuple[dict, list[str]]:
     """Return results for JSON, and the lines of a table.
 
-    For each case, the table has the fraction of samples whose actions happen in their sections, and of those with smooth seams.
+    For each case, the table has the fraction of samples whose actions happen in their sections, and the fraction of samples whose
+    seams are smooth.
     """
     options = {"sampling": model.sampling.changed(args)}
     rows, cases = [], [*EDITS, *JOINS]
@@ -100,7 +101,11 @@ def joined(model: TextToMotion, case: tuple[tuple[str, str], ...], sample: int, 
 
 
 def judged(features: torch.Tensor, expected: list[tuple[str, int, int]], seams: list[int]) -> tuple[bool, bool]:
-    """Whether all expected actions (judge, start, stop) happen from `start` to `stop`, and whether all seams are smooth."""
+    """Whether all expected actions happen in their sections, and whether all seams are smooth.
+
+    `expected` lists (judge, start, stop). The middle of each action must lie between the frames `start` and `stop`, with a
+    tolerance of `MARGIN` frames.
+    """
     joints = features_to_joints(features.float().cpu(), HUMANML3D.num_joints).numpy().astype(np.float64)
     body = Body(joints)
     happens = all(

@@ -17,9 +17,9 @@ def steps(body: Body, span: Span) -> int:
 
 
 def goes(body: Body, low: float, high: float, toward: tuple[float, float] | None = None) -> list[Span]:
-    """Spans in which the person makes steps in an upright posture, at a speed from `low` to `high` m/s.
+    """Spans in which the person takes steps in an upright posture, at a speed from `low` to `high` m/s.
 
-    `toward` is a direction (left, forward) in body axes. If it is given, the direction of travel must be within 45° of it.
+    If `toward`, a direction (left, forward) in body axes, is given, the direction of travel must be within 45° of `toward`.
     """
     pace = smooth(body.speed, 6)
     mask = (pace > min(low, WALK)) & (body.height[:, PELVIS] > 0.75 * body.leg) & (body.trunk < 50)
@@ -80,7 +80,7 @@ def walks_like_a_zombie(body: Body) -> list[Span]:
 
 
 def climbs_steps(body: Body) -> list[Span]:
-    """Climbing as on steps: in most frames, no hand is in front of the body above the waist."""
+    """Climbing as on stairs: in most frames, no hand is in front of the body above the waist."""
     return [span for span in climbs(body) if gripping(body)[span.frames].mean() < 0.5]
 
 
@@ -92,7 +92,7 @@ def climbs_a_ladder(body: Body) -> list[Span]:
 def climbs(body: Body) -> list[Span]:
     """Climbing: the pelvis is more than 0.2 m above its standing height, and a foot stands still more than 0.25 m above the floor.
 
-    Each span starts two seconds before this is the case, to include the first steps.
+    Each span also includes the two seconds before this, in which the person takes the first steps.
     """
     pelvis = smooth(body.height[:, PELVIS], 3)
     still = length(rate(smooth(body.joints[:, ANKLES], 1))) < 0.3

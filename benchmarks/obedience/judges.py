@@ -52,7 +52,11 @@ LASTING = {"stand": 0.7}  # actions that must take at least the given fraction o
 
 
 def shows(name: str, body: Body) -> bool:
-    """Whether a clip shows an action: at least twice for those in `REPEATED`, long enough for those in `LASTING`, else once."""
+    """Whether a clip shows an action.
+
+    Actions in `REPEATED` must happen at least twice. Actions in `LASTING` must take the given fraction of the clip. All other
+    actions must happen at least once.
+    """
     spans = JUDGES[name](body)
     if name in LASTING:
         return coverage(spans, body) >= LASTING[name]

@@ -53,9 +53,9 @@ def runs(mask: np.ndarray, minimum: float = 0.0, gap: float = 0.0) -> list[Span]
 
 
 def flanked(span: Span, mask: np.ndarray, before: int | None = None, after: int | None = None) -> bool:
-    """Whether a mask (T,) is true in at least one frame before a span and in at least one frame after it.
+    """Whether a mask (T,) is true in at least one frame before a span and in at least one frame after the span.
 
-    Only the last `before` frames before the span and the first `after` frames after it are examined; None: all frames.
+    Only the last `before` frames before the span and the first `after` frames after the span are examined; None: all frames.
     """
     first = 0 if before is None else max(0, span.start - before)
     last = None if after is None else span.stop + after
@@ -98,7 +98,7 @@ class Body:
         return len(self.joints)
 
     def _limb(self, *joints: tuple[int, int]) -> float:
-        """Length of the limb that connects these pairs of joints: the sum of the median bone lengths, averaged over both sides."""
+        """Length of a limb, averaged over both sides: the sum of its median bone lengths. `joints` are its pairs (left, right)."""
         bones = (length(self.joints[:, a] - self.joints[:, b]) for ends in pairwise(joints) for a, b in zip(*ends))
         return float(sum(np.median(bone) for bone in bones)) / 2
 
@@ -179,7 +179,7 @@ class Body:
 
     @cached_property
     def behind_feet(self) -> np.ndarray:
-        """Distance (T,) by which the trunk is behind the ankles. If it is large, the person needs a seat to keep balance."""
+        """Distance (T,) by which the trunk is behind the ankles. At large distances, the person needs a seat to keep balance."""
         return self.local[:, ANKLES, 2].mean(1) - self.local[:, TRUNK, 2].mean(1)
 
     @cached_property

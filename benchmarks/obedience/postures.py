@@ -26,13 +26,13 @@ def sits(body: Body) -> list[Span]:
 
 
 def from_upright(body: Body, spans: list[Span]) -> list[Span]:
-    """Extend each span back to the last upright frame before it. Spans without such a frame are dropped."""
+    """Extend each span back to the last upright frame before the span. Drop spans without such a frame."""
     starts = [np.flatnonzero(body.upright[: span.start])[-1:].tolist() for span in spans]
     return [Span(start, span.stop) for span, before in zip(spans, starts) for start in before]
 
 
 def until(frames: Sequence[int] | np.ndarray, spans: list[Span]) -> list[Span]:
-    """Extend each span to the first of `frames` at or after its end. Spans without such a frame are dropped."""
+    """Extend each span to the first frame in `frames` that comes after the span. Drop spans without such a frame."""
     stops = [next((int(frame) for frame in frames if frame >= span.stop), None) for span in spans]
     return [Span(span.start, stop) for span, stop in zip(spans, stops) if stop is not None]
 

@@ -40,7 +40,8 @@ class Prompt(NamedTuple):
     obeys: Condition
 
 
-THIN = ("crawl", "get up from the floor", "balance on one leg")  # actions with fewer than 3 takes and less than 20 s of training
+# actions with fewer than 3 takes and less than 20 s of motion in the training data
+THIN = ("crawl", "get up from the floor", "balance on one leg")
 
 FORWARD = all_of(mostly("walk"), without("run", "turn left", "turn right", "jump", "sneak"))
 SITS = all_of(does("sit"), ends(seated))
@@ -186,7 +187,8 @@ COUNTS = combined(
 def with_splits() -> tuple[Prompt, ...]:
     """Return all prompts, sorted by split.
 
-    One prompt of each pair is in val, the other in test: the template is in val for even pairs and in test for odd pairs.
+    One prompt of each pair is in val, and the other prompt is in test. The first prompt, in the words of the training captions, is
+    in val if the index of the pair is even, and in test if the index is odd.
     """
     prompts = []
     for number, (template, paraphrase) in enumerate(PAIRS):

@@ -2,9 +2,9 @@
 
 real.csv lists sections of captures that were inspected on contact sheets. The column `shows` contains the actions that a section
 shows. The column `also` contains further actions that may be visible. "*" in `also` stands for all actions: a section with "*" is
-not a negative example of any action. There are two targets, counted over all judges together. Of the sections that show an action,
-its judge should accept at least 95 %. Of the sections that do not show the action, its judge should accept at most 5 %. There is
-one target per judge: if five or more sections show an action, its judge should accept at least 80 % of these sections.
+not a negative example of any action. Two targets apply to all judges together: they should accept at least 95 % of the sections
+that show their action, and at most 5 % of the sections that do not. A third target applies to each judge whose action is shown in
+at least five sections: the judge should accept at least 80 % of these sections.
 
 A clip `source/name` is read from `DIR/source/name.npy` (raw joints, 20 fps), from a dataset's `new_joints/source_name.npy`, or, for
 Bandai-Namco, from `new_joints/name.npy`. Sections whose clip is missing are counted and skipped.
@@ -70,7 +70,11 @@ def related(names: frozenset[str]) -> set[str]:
 
 
 def check_judges(folders: list[Path]) -> tuple[dict, list[str]]:
-    """Return results for JSON, and a table: for each judge, how many sections with its action, and how many without, it accepts."""
+    """Check all judges on the sections of real.csv. Return the results for JSON, and the lines of a table.
+
+    For each judge, the table has the number of accepted sections that show its action, and the number of accepted sections that do
+    not show its action.
+    """
     positive, negative, missing = defaultdict(list), defaultdict(list), []
     for section in read_list():
         path = find(section.clip, folders)
@@ -94,7 +98,8 @@ def check_judges(folders: list[Path]) -> tuple[dict, list[str]]:
 def judged(positive: list[tuple[str, bool]], negative: list[tuple[str, bool]]) -> dict:
     """Count the sections that one judge accepts.
 
-    The pairs (section, accepted) are for sections with its action (`positive`) and without it (`negative`).
+    Both arguments are lists of pairs (section, whether the judge accepts the section). The sections in `positive` show the action
+    of the judge; the sections in `negative` do not.
     """
     return {
         "shown": len(positive), "passed": sum(accepted for _, accepted in positive),

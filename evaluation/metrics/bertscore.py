@@ -62,8 +62,8 @@ class BertScorer:
         model: folder with config.json, safetensors and tokeniser, or name of a model on the Hugging Face hub, which is downloaded
             unless it is cached.
         layer: layer whose output is used; default: bert-score's choice for the model.
-        name: name of a local model in results. If it is a name that bert-score knows, such as roberta-large, this model's default
-            layer and published baseline are used.
+        name: name of a local model in results. For a name that bert-score knows, such as roberta-large, the default layer and the
+            published baseline of the model with this name are used.
 
     Raises `UserError` if the packages or the model are missing or unusable, or if the layer is unknown.
     """

@@ -1,8 +1,8 @@
 """Physical metrics: foot sliding, floating, jerk, floor penetration, bone lengths; heights of the feet and error of the path.
 
 Joints are (B, T, J, 3) in metres, Y up, with the floor at 0; `lengths` (B,) are in frames, by default T. Every metric has shape
-(B,), one value per clip. The value is NaN if no frame of the clip can be measured. The values of real motion are not 0 either, so
-compare the values of generated motion with those of real clips.
+(B,), one value per clip. The value is NaN if no frame of the clip can be measured. Real motion has values above 0 as well, so
+compare generated motion with real clips.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ FREE_FALL = -9.81 / 2  # m/s²; if the pelvis accelerates downward more than thi
 def physical_metrics(
     joints: Tensor, fps: float, lengths: Tensor | None = None, contacts: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """All metrics by name. `contacts` (B, T-1, 2) marks standing toes; for reconstructions, pass those of the original motions."""
+    """All metrics by name. `contacts` (B, T-1, 2) marks standing toes; for reconstructions, pass the contacts of the original
+    motions."""
     return {
         "foot_slide_cm_s": foot_slide(joints, fps, lengths, contacts),
         "float_percent": floating(joints, fps, lengths),

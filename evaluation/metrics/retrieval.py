@@ -114,10 +114,10 @@ def chance(size: int, correct: Tensor | None = None) -> dict[str, float]:
 
 
 def reranked(scores: Tensor, best: int, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Replace the `best` highest scores of each row of scores (N, M) by `score(rows (P,), columns (P,)) → (P,)`.
+    """Replace the `best` highest scores in each row of scores (N, M).
 
-    The remaining scores are shifted below the new scores and keep their order. The result is float64, so that shifted scores
-    remain distinct.
+    `score(rows, columns)` returns new scores (P,) for the entries at the indices `rows` (P,) and `columns` (P,). The remaining
+    scores are shifted below the new scores and keep their order. The result is float64, so that shifted scores remain distinct.
     """
     columns = scores.topk(min(best, scores.shape[1]), dim=1).indices
     rows = torch.arange(len(scores), device=scores.device)[:, None].expand_as(columns)

@@ -1,10 +1,11 @@
 """Caption metrics: BLEU, ROUGE-L and CIDEr-D, with the conventions of COCO's caption evaluation, which publications use.
 
 N captions are scored against N lists of references. Captions and references are plain strings; `words` converts a string to lower
-case and removes punctuation. Each score is computed over the whole corpus and multiplied by 100. A caption scores 0 if it contains
-no words or fewer than n words for an n-gram. BERTScore is in `evaluation/metrics/bertscore.py`.
+case and removes punctuation. Each score is computed over the whole corpus and multiplied by 100. A caption that is empty or too
+short to contain an n-gram scores 0. BERTScore is in `evaluation/metrics/bertscore.py`.
 
-METEOR is not included: publications use version 1.5, which needs Java, and no maintained Python package includes WordNet.
+METEOR is not included. Publications use METEOR 1.5, which needs Java, and a Python version would need WordNet, which no maintained
+Python package includes.
 """
 
 from __future__ import annotations
@@ -76,9 +77,10 @@ def _numbered(sentences: Sequence[Sequence[str]]) -> list[list[int]]:
 def bleu(candidates: Captions, references: References, max_order: int = 4) -> dict[str, float]:
     """Corpus BLEU-1 … BLEU-`max_order` as {name: value} (Papineni et al. 2002), computed by sacrebleu without smoothing.
 
-    The brevity penalty uses the reference whose length is closest to the caption's, and of two equally close references the
-    shorter. Results agree with COCO's code, unless no n-gram of an order matches in the whole corpus: the result is then 0 here and
-    about 1e-4 to 1e-2 in COCO's code. Raises `UserError` without sacrebleu, and the errors of `check_captions`.
+    The brevity penalty uses the reference whose length is closest to the length of the caption; if two references are equally
+    close, the shorter reference is used. Results agree with COCO's code, with one exception: if no n-gram of length n matches in
+    the whole corpus, BLEU-n is 0 here, but about 1e-4 to 1e-2 in COCO's code. Raises `UserError` without sacrebleu, and the errors
+    of `check_captions`.
     """
     check_captions(candidates, references)
     try:
@@ -103,8 +105,9 @@ def bleu(candidates: Captions, references: References, max_order: int = 4) -> di
 def rouge_l(candidates: Captions, references: References) -> float:
     """Mean ROUGE-L of the captions (Lin 2004, section 3, with COCO's β = 1.2): F = (1 + β²) P R / (R + β² P).
 
-    Precision P and recall R are the length of the longest common subsequence divided by the length of the caption and of the
-    reference, respectively. P and R are each the maximum over the references, so they may come from different references.
+    Precision P is the length of the longest common subsequence divided by the length of the caption. Recall R is the same length
+    divided by the length of the reference. The maximum of P and the maximum of R over the references are used, which may belong to
+    different references.
     """
     texts, targets, owner = _split(candidates, references)
     numbers = _numbered([*texts, *targets])
@@ -156,7 +159,7 @@ def cider(candidates: Captions, references: References, max_order: int = 4) -> f
     """Mean CIDEr-D of the captions (Vedantam et al. 2015, section 5 and appendix, with COCO's σ = 6).
 
     A caption and a reference are compared by their n-gram counts, weighted by idf = log N − log(max(1, clips)), where `clips` is
-    the number of clips, out of N, that have the n-gram in any reference. Counts of the caption are clipped to those of the
+    the number of clips, out of N, that have the n-gram in any reference. The counts of the caption are clipped to the counts of the
     reference, and a difference in length d is penalised by e^(−d² / 2σ²). As in COCO's code, the length is the number of word
     bigrams. Results are averaged over n = 1 … `max_order` and over references, and multiplied by 10 as in the paper and by 100 as
     in published tables; the maximum is 1000. A single clip scores 0, because every idf is 0.

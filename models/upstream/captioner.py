@@ -1,8 +1,8 @@
 """Load LaMP's released captioner (`m2t.pth`) as our `CaptionOPT`.
 
 The file lists the weights of OPT under two names, `opt_model.…` and `llm.base_model.model.…`, which share storage. This module
-reads the tensors named `llm.base_model.model.…`. The rest of their names depends on the version of PEFT that wrote the file. The
-tensors are not copied; on a CPU, they therefore stay memory-mapped to the file.
+reads the tensors named `llm.base_model.model.…`. The part of a name after this prefix depends on the version of PEFT that wrote the
+file. The tensors are not copied; on a CPU, they therefore stay memory-mapped to the file.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ def captioner_from(
 
 
 def opt_state(state: State) -> State:
-    """Rename the tensors of OPT and LoRA to our names. Word embeddings are taken from the output layer, to which they are tied.
+    """Rename the tensors of OPT and LoRA to our names. The word embeddings, which are tied to the output layer, are read from that
+    layer.
 
     Raises `KeyError` for an unknown tensor.
     """

@@ -30,7 +30,8 @@ REACH = 0.25  # metres; maximum distance of an additional point from its joint
 
 
 def write_html(path: str | Path, motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[str]] = ()) -> None:
-    """Write one page with all motions. If `Motion.locked` is given, it is shown, with a switch to `Motion.joints`.
+    """Write one page with all motions. If `Motion.locked` is given, the page shows the locked motion, and has a switch to
+    `Motion.joints`.
 
     `title` defaults to the text of the first motion; `files` lists, for each motion, the files to link to, relative to the page.
     Raises `UserError` if joints are not finite, if their number is not 22 or 21, or if the file cannot be written.
@@ -84,8 +85,8 @@ def motion_data(motion: Motion) -> dict:
 def pack(joints: np.ndarray, skeleton: Skeleton) -> dict:
     """The points of the body for joints (T, J, 3), as base64 of little-endian integers.
 
-    `values` are the joints, 16 bits in units of `scale` metres; `others` are the additional points relative to their joints, 8 bits
-    in units of `REACH` / 127 metres.
+    `values` contains the joints in 16 bits, in units of `scale` metres. `others` contains the additional points relative to their
+    joints in 8 bits, in units of `REACH` / 127 metres.
     """
     check_joints(joints)
     points = body_points(np.asarray(joints, np.float64), skeleton)

@@ -37,8 +37,8 @@ Motions = Sequence[tuple[str, np.ndarray]]  # captions and joints (T, J, 3)
 def write_video(path: str | Path, motions: Motions, fps: float = 20) -> None:
     """Write (caption, joints (T, J, 3)) pairs as a video, .mp4 or .gif: one motion in 720 × 720 pixels, several as a grid.
 
-    The caption is at the top. In a grid, motions that end early stop at their last frame. A gif has half the width and height.
-    Raises `UserError` if joints are not finite, or if their number is not 22 or 21.
+    The caption is at the top. In a grid, motions that end early stop at their last frame. Gifs are half as wide and half as high as
+    mp4 videos. Raises `UserError` if joints are not finite, or if their number is not 22 or 21.
     """
     gif = Path(path).suffix == ".gif"
     columns = ceil(sqrt(len(motions)))

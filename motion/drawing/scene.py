@@ -131,7 +131,8 @@ class Scene:
         return picture
 
     def grid(self, frame: int) -> np.ndarray:
-        """Darkness (rows, width), in the rows below the horizon, of the floor's grid, whose lines are half a metre apart."""
+        """Darkness (rows, width) of the grid on the floor, for the picture rows below the horizon. The lines are half a metre
+        apart."""
         x, _, z = self.followed[frame]
         lines = []
         for axis, start in ((0, x), (2, z)):
@@ -147,7 +148,8 @@ class Scene:
         return cv2.multiply(dark, self.opacity, scale=1 / 255)
 
     def shadow(self, frame: int) -> np.ndarray:
-        """Darkness (rows, width), in the rows below the horizon, of the body's shadow; limbs near the floor cast darker shadows."""
+        """Darkness (rows, width) of the body's shadow, for the picture rows below the horizon. Limbs near the floor cast darker
+        shadows."""
         points = self.points[frame]
         flat = (points + points[:, 1:2] * [-0.25, 0, -0.20]) * [1, 0, 1]
         pixels, scale = self.camera.project(flat)
@@ -172,7 +174,8 @@ class Scene:
         cv2.polylines(picture, [pixels[: frame + 1 - first]], False, PATH, 3, cv2.LINE_AA, SUBPIXEL)
 
     def draw_footprints(self, picture: np.ndarray, frame: int) -> None:
-        """Draw the footprints that begin up to `frame`, in lighter versions of the colours of the left and right side."""
+        """Draw the footprints of stances that begin at or before `frame`, in lighter versions of the colours of the left and right
+        side."""
         starts, outlines, colours = self.prints
         outlines = outlines - self.followed[frame]  # (P, 28, 3)
         seen = (starts <= frame) & (np.linalg.norm(outlines, axis=-1).max(axis=-1) < self.stage)
@@ -195,8 +198,8 @@ class Scene:
     def far_to_near(self, middles: np.ndarray, nearness: np.ndarray) -> list[np.ndarray]:
         """Groups of limbs in the order in which to paint them, by their midpoints (N, 2) in pixels and nearness to the camera (N,).
 
-        The trunk is one group. Another limb is painted before the trunk if it is behind the trunk limb that is nearest to it in the
-        picture, otherwise after the trunk.
+        The trunk is one group. Every other limb is compared with the limb of the trunk that is nearest in the picture: it is
+        painted before the trunk if it is farther from the camera, and after the trunk otherwise.
         """
         apart = np.linalg.norm(middles[self.outer, None] - middles[self.trunk], axis=-1)
         in_front = nearness[self.outer] > nearness[self.trunk[apart.argmin(axis=1)]]

@@ -45,7 +45,7 @@ class Facts:
     ends_still: bool  # whether the body rests in the last frames
 
     def of(self, action: str) -> tuple[Event, ...]:
-        """The events of an action. Names of actions are those of prepare/actions.py."""
+        """The events of an action. prepare/actions.py lists the names of actions."""
         return tuple(event for event in self.events if event.action == DETECTED_AS.get(action, action))
 
     def span(self, action: str) -> tuple[int, int]:

@@ -49,9 +49,8 @@ def ballistic(frames: Frames, start: int, end: int) -> bool:
 def jumps_and_hops(frames: Frames) -> list[Event]:
     """Jumps and hops.
 
-    If the person takes off from one foot and lands on the same foot, it is a hop. Otherwise, it is a jump if the feet rise by more
-    than 9 cm after a take-off from both feet, or by more than 18 cm after any other take-off. If they rise less, but the person
-    takes off from both feet and lands on both feet, it is a hop too.
+    A flight from one foot to the same foot is a hop. Any other flight is a jump if the feet rise by more than 9 cm after a take-off
+    from both feet, or by more than 18 cm after any other take-off. A lower flight from both feet to both feet is a hop.
     """
     events = []
     for start, end, height, off, on in flights(frames):

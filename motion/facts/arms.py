@@ -126,7 +126,7 @@ def arm_circles(frames: Frames) -> list[Event]:
         angle = np.degrees(np.unwrap(np.arctan2(reach[:, 2], reach[:, 1])))  # 0 is up; positive is forward
         wide = np.hypot(reach[:, 1], reach[:, 2]) > 0.1
         step = np.diff(angle, prepend=angle[0])
-        total = np.cumsum(step * (wide & (np.abs(step) < 100)))  # ignores arms that swing up sideways
+        total = np.cumsum(step * (wide & (np.abs(step) < 100)))  # arms that swing up sideways are ignored
         for direction, turned in (("forward", total), ("backward", -total)):
             start, low = 0, turned[0]
             for frame, value in enumerate(turned):

@@ -12,7 +12,7 @@ from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from motion.facts.frames import ANKLES, FPS, HEAD, KNEES, NECK, PELVIS, SOLE, WRISTS, Event, Frames, peaks, runs, smooth, speed
 
-SETTLED = FPS  # maximum number of frames of sitting (lying) that an event of sitting down (lying down) includes
+SETTLED = FPS  # maximum number of frames of sitting in an event of sitting down, and of lying in an event of lying down
 
 
 def sitting(frames: Frames) -> list[tuple[int, int]]:
@@ -107,7 +107,8 @@ def crawling(frames: Frames) -> list[Event]:
 
 
 def floor_reaches(frames: Frames) -> list[Event]:
-    """Events in which a hand goes down to the floor and up again: picking up or putting down. The joints do not show which."""
+    """Events in which a hand goes down to the floor and up again: picking up or putting down. The joints do not show which of the
+    two it is."""
     wrists = smooth(frames.joints[:, WRISTS, 1], 1)  # (T, 2)
     lowest = wrists.min(axis=1)
     rests = np.zeros(len(frames), bool)

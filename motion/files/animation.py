@@ -1,7 +1,8 @@
 """Motions as animated skeletons for .bvh, .glb, .fbx and SMPL files: a rest pose, named bones, and a key at every frame.
 
-Joints (T, J, 3) → `Animation` with B bones, parents before children. The first bone may be a root bone on the floor, which moves
-along the path; the last bones are leaf bones, which are not animated. Metres, Y up.
+Joints (T, J, 3) → `Animation` with B bones, parents before children. Lengths are in metres, Y up. Bone 0 is the hips or, if
+`RigOptions.root` is "bone", an additional root bone on the floor, which moves along the path. The last bones are leaf bones, which
+are not animated.
 """
 
 from __future__ import annotations
@@ -54,8 +55,9 @@ DEFAULT_RIG = RigOptions()
 class Animation:
     """An animated skeleton: names, parents and rest offsets (B, 3) of bones, and their motion. The rest pose is on the floor.
 
-    `root` (T, 3) is the position of bone 0; `rotations` (T, B, 3, 3) are relative to the parents. If bone 0 is a root bone,
-    `moving` (T, 3) is the position of bone 1, the hips, relative to bone 0; otherwise `moving` is None.
+    `root` (T, 3) is the position of bone 0; `rotations` (T, B, 3, 3) are relative to the parents. If bone 0 is an additional root
+    bone on the floor, bone 1 is the hips, and `moving` (T, 3) is the position of bone 1 relative to bone 0. Otherwise, bone 0 is
+    the hips, and `moving` is None.
     """
 
     names: list[str]

@@ -163,7 +163,7 @@ def parse_hierarchy(tokens: list[str]) -> tuple[Bvh, list[list[str]]]:
 
 
 def checked_channels(words: list[str]) -> list[str]:
-    """The channel names in `words`, which are the number of channels and then their names. Raises `ValueError` if invalid."""
+    """The channel names in `words`: the number of channels, followed by their names. Raises `ValueError` if `words` are invalid."""
     count = int(number(words[0]))
     names = [word.lower() for word in words[1 : 1 + count]] if 0 <= count <= 9 else []
     if not 0 <= count <= 9 or len(names) < count or not all(CHANNEL.fullmatch(name) for name in names):
@@ -174,7 +174,7 @@ def checked_channels(words: list[str]) -> list[str]:
 
 
 def first_person(bvh: Bvh, channels: list[list[str]], name: str) -> list[list[str]]:
-    """Keep only the joints of the first ROOT in `bvh`, and return their channels, which are the first in each frame."""
+    """Remove all joints from `bvh` except those of the first ROOT, and return the channels of the remaining joints."""
     roots = [joint for joint, parent in enumerate(bvh.parents) if parent < 0]
     if len(roots) > 1:
         note(f"{name}: holds {len(roots)} people ({', '.join(bvh.names[root][:40] for root in roots[:5])}); the first is read")

@@ -77,7 +77,8 @@ MORE_MAPS: dict[str, tuple[JointSource, ...]] = {
 
 
 def all_maps() -> dict[str, tuple[JointSource, ...]]:
-    """All joint maps by title, in the order in which they are tried. KIT's come first, because its files also fit other maps."""
+    """All joint maps by title, in the order in which they are tried. The maps for KIT-ML come first, because files with KIT-ML's
+    skeleton also fit other maps."""
     written = [(f"written{number}", names) for number, names in enumerate(known_names())]  # of files that this project writes
     return dict([*written[:3], *JOINT_MAPS.items(), *written[3:], *MORE_MAPS.items()])
 
@@ -88,7 +89,10 @@ def plain(name: str) -> str:
 
 
 def find_map(names: Sequence[str]) -> tuple[str, tuple[JointSource, ...]] | None:
-    """The title of the first joint map that fits a file with joints `names`, and that map in these names; None if no map fits."""
+    """Find the first joint map that fits a file with the joints `names`; None if no map fits.
+
+    Returns the title of the map, and the map with the joint names of the file.
+    """
     by_plain: dict[str, str] = {}
     for name in names:
         by_plain.setdefault(plain(name), name)
@@ -102,7 +106,7 @@ def find_map(names: Sequence[str]) -> tuple[str, tuple[JointSource, ...]] | None
 
 
 def prefixes(names: Mapping[str, str], root: str) -> Iterator[str]:
-    """Possible prefixes that all names share: each name that ends with `root`, without this ending, shortest first."""
+    """Yield possible prefixes of all names: the part before `root` of each name that ends with `root`, shortest name first."""
     return (name.removesuffix(root) for name in sorted(names, key=len) if name.endswith(root))
 
 

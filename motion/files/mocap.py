@@ -1,4 +1,4 @@
-"""From motion capture to HumanML3D's 22 joints: reading ASF/AMC files, joint maps, resampling in time.
+"""Convert motion captures to HumanML3D's 22 joints: read ASF/AMC files, apply joint maps, resample in time.
 
 A joint map defines each of the 22 joints as one joint of the captured skeleton, or as a weighted mean of several. Joint maps do not
 change bone lengths; motion/features.py makes the bone lengths uniform later.

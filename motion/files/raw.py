@@ -73,7 +73,8 @@ def body_size(joints: np.ndarray) -> float:
 
 
 def rest_frames(joints: np.ndarray, rest: np.ndarray | None) -> int:
-    """Number of frames at the start of joints (T, J, 3) that show the rest pose (1, J, 3); 0 if no jump follows them.
+    """Number of frames at the start of joints (T, J, 3) that show the rest pose (1, J, 3); 0 if the motion does not jump after
+    them.
 
     Some exporters and CMU's BVH releases add one such frame, which is not part of the motion.
     """

@@ -63,7 +63,7 @@ class InputOptions:
         return cls(*header, *files, config.input_sample, config.joint_map or None)
 
 
-AS_STATED = InputOptions()  # every fact as the file states it
+AS_STATED = InputOptions()  # no overrides: the header of the file is used
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -187,7 +187,7 @@ def at_rate(joints: np.ndarray, fps: float, target: float) -> np.ndarray:
 
 
 def skeleton_beside(amc: Path) -> Path:
-    """The .asf of the subject in the folder of an .amc, else the only .asf there. Raises `UserError` if neither exists."""
+    """The .asf of the subject in the folder of an .amc, or the only .asf in this folder. Raises `UserError` if there is none."""
     candidates = sorted(path for path in amc.parent.iterdir() if path.suffix.lower() == ".asf")
     words = amc.stem.split("_")  # the first words name the subject: "07" of "07_01", "HDM_bd" of "HDM_bd_squat1Reps_004_120"
     subject = amc.with_name("_".join(words[: 2 if words[0] == "HDM" else 1]) + ".asf")

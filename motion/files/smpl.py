@@ -66,7 +66,8 @@ class BodyModel:
 
 
 def uniform_body(offsets: np.ndarray | None = None) -> BodyModel:
-    """The body model without an SMPL file: a T-pose with the given offsets (22, 3), by default those of the uniform skeleton."""
+    """The body model without an SMPL file: a T-pose with the given offsets (22, 3), by default the offsets of the uniform
+    skeleton."""
     offsets = torch.from_numpy(standard_rest(HUMANML3D) if offsets is None else offsets).float()
     return fixed_body(torch.tensor(HUMANML3D.paths)[:, 1:] @ offsets[1:])
 
@@ -88,7 +89,7 @@ def is_amass(path: Path) -> bool:
 def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
     """Read an SMPL motion as joints in metres, Y up. `smpl` is the body model: a file, or a folder with models by gender.
 
-    Without `smpl`, the rest pose is the file's array `rest_joints` if it exists, else the T-pose of the uniform skeleton.
+    Without `smpl`, the rest pose is the array `rest_joints` of the file or, if there is none, the T-pose of the uniform skeleton.
     Gender, shape and frame rate may be missing. Raises `UserError` for a damaged file.
     """
     arrays = read_npz(path, ("poses", "trans", "betas", "gender", REST, *RATES))
@@ -137,7 +138,8 @@ def body_model(smpl: str | Path | None, gender: str = "neutral") -> BodyModel:
 
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Those of the arrays `names` that an `.npz` contains. Raises `UserError` if the file needs unpickling or is damaged."""
+    """Read the arrays `names` of an `.npz`, as far as it contains them. Raises `UserError` if the file needs unpickling or is
+    damaged."""
     if not path.is_file() or not zipfile.is_zipfile(path):  # devices are rejected, because reading them may never end
         raise UserError(f"{path}: {'not a complete .npz file' if path.exists() else 'no such file'}")
     try:

@@ -35,7 +35,7 @@ def write_smpl(
     as `rest_joints` (22, 3). Raises `UserError` if the motion does not have 22 joints.
     """
     if joints.shape[1] != NUM_JOINTS:
-        raise UserError(f"{path}: SMPL files hold {NUM_JOINTS} joints, this motion has {joints.shape[1]} (KIT-ML's skeleton)")
+        raise UserError(f"{path}: SMPL files hold {NUM_JOINTS} joints, but this motion has {joints.shape[1]} (KIT-ML's skeleton)")
     goal = np.asarray(joints, np.float64)
     if smpl is None:
         body = uniform_body(rest_pose(goal, HUMANML3D, rig.skeleton, rig.body))
