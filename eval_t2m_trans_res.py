@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from evaluation.protocol import SplitEvaluation
     from models.loading import Loader
     from pipelines.runs import Generator
-    from pipelines.text2motion import TextToMotion
+    from pipelines.text2motion import SamplingSettings, TextToMotion
 
 
 @script
@@ -47,8 +47,7 @@ def run(config: EvalT2M) -> None:
     from utils.runtime import Distributed, resolve_device
 
     check_ext(config.ext)
-    names = (config.checkpoints_dir, config.dataset_name, config.name, config.res_name)
-    runs = resolve_generator(*names, selector_name=config.selector_name)
+    runs = resolve_generator(config.checkpoints_dir, config.dataset_name, config.name, config.res_name)
     loader = Loader(resolve_device(config.gpu_id))
     tags = [config.which_epoch] if config.which_epoch else [path.stem for path in weights_files(runs.masked.folder)]
     judge = load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, loader)
@@ -65,7 +64,7 @@ def run(config: EvalT2M) -> None:
         results[tag] = evaluate(protocol, *makers(protocol, model, config), repeats=config.repeat_times, log=log)
         log(results_table(results[tag]))
         text += [title, results_table(results[tag]), f"{tag} final result", *released_lines(results[tag]), ""]
-        sampling = {**asdict(model.sampling.changed(config)), "precision": config.precision}
+        sampling = {**asdict(settings_of(model, config)), "precision": config.precision}
         report = {**settings, "judge": judge.name, **sampling, "results": results}
         if is_main:
             made_by = provenance(config, loader.device, loader.files)
@@ -114,7 +113,7 @@ def lamp_bertscore(config: EvalT2M, clips: CaptionedClips, loader: Loader) -> di
 
 def makers(protocol: SplitEvaluation, model: TextToMotion, config: EvalT2M) -> tuple[Callable, Callable]:
     """Return two functions for `evaluate`: one generates the motions of a pass, the other computes MultiModality."""
-    options = {"size": config.batch_size, "sampling": model.sampling.changed(config)}
+    options = {"size": config.batch_size, "sampling": settings_of(model, config)}
 
     def make(real, repeat: int):
         return protocol.generated(model, real, repeat, **options)
@@ -127,12 +126,18 @@ def makers(protocol: SplitEvaluation, model: TextToMotion, config: EvalT2M) -> t
     return make, multimodality
 
 
+def settings_of(model: TextToMotion, config: EvalT2M) -> SamplingSettings:
+    """The sampling settings. In the published protocol, each motion is generated as a whole and is not chosen from several."""
+    from dataclasses import replace
+
+    return replace(model.sampling.changed(config), stepwise=False, layered=False, candidates=1)
+
+
 def load_generator(config: EvalT2M, runs: Generator, tag: str, loader: Loader) -> TextToMotion:
-    """Load the masked transformer with its tokeniser, text encoder, residual transformer and selector."""
+    """Load the masked transformer with its tokeniser, text encoder and residual transformer."""
     from pipelines.text2motion import TextToMotion
 
-    names = {"res_name": runs.res_name or None, "selector_name": runs.selector_name or None}
-    model = TextToMotion.load(*runs.masked.address, **names, tag=tag, loader=loader, precision=config.precision)
+    model = TextToMotion.load(*runs.masked.address, runs.res_name or None, tag=tag, loader=loader, precision=config.precision)
     if model.residual is None and model.tokeniser.num_quantizers > 1:
         note("no --res_name: only the base tokens are decoded, so motion is coarser")
     return model

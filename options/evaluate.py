@@ -46,8 +46,6 @@ class EvalT2M(Sampled, Tabled, BertScored, Judged, Split, OnDataset, Configured,
         "none, the embedded one",
     )  # fmt: skip
     res_name: str = option("", "run of the residual transformer that is combined with the masked transformer --name")
-    selector_name: str = option("", "run of the selector that chooses among the --candidates")
-    candidates: int = option(1, "number of motions that are generated for each evaluated motion; the published protocol has 1")
     which_epoch: str = option(
         "", "name of the weights to evaluate, such as latest; default: evaluate every weights file of the run"
     )
