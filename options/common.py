@@ -39,7 +39,7 @@ class Common:
     `legacy` maps the names of the legacy flags (options/legacy.py) in the command to their values.
     """
 
-    name: str = option("", "name of this run, which is stored in the folder <checkpoints_dir>/<dataset_name>/<name>")
+    name: str = option("", "name of this run; its folder is <checkpoints_dir>/<dataset_name>/<name>")
     dataset_name: str = option("t2m", "dataset", choices=DATASETS)
     checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
     gpu_id: int | None = option(None, "index of the CUDA device; -1 selects the CPU; default: 0 if CUDA is available, otherwise -1")
@@ -72,7 +72,7 @@ class Split:
     """Flags of scripts that evaluate a split."""
 
     split: str = option("test", "split to evaluate; the file <split>.txt in the dataset folder lists the clips of the split")
-    num_batch: int = option(0, "number of batches (of 32 clips) that each evaluation pass uses; 0: all clips")
+    num_batch: int = option(0, "number of batches of 32 clips in each evaluation pass; 0: all clips")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Judged:
         "guo", "evaluator; guo: the matching model of Guo et al.; lamp: LaMP; none: no evaluator", choices=("guo", "lamp", "none")
     )
     evaluator_name: str = option(
-        "", "name of an evaluator run; default: the released evaluator or, without it, the only evaluator run of the dataset"
+        "", "name of an evaluator run; default: the released evaluator or, if it is missing, the only evaluator run of the dataset"
     )
 
 
@@ -99,12 +99,10 @@ class Sampled:
     )
     temperature: float = option(1.0, "sampling temperature, above 0; higher values give more varied motions")
     choice_temperature: float | None = option(
-        None, "scale of the noise in the choice of the base tokens that a sampling step keeps; 0: no noise; default: 0, or 4 with "
-        "the embedded weights",
+        None, "scale of the noise that is added to the confidences; each sampling step keeps the base tokens with the highest "
+        "noisy confidences; 0: no noise; default: 0, or 4 with the embedded weights",
     )  # fmt: skip
-    topkr: float = option(
-        0.9, "fraction of the codes, 0 to 1, that are excluded from sampling; the least likely codes are excluded"
-    )
+    topkr: float = option(0.9, "fraction of the codes, 0 to 1, that are never sampled; these are the least likely codes")
     precision: str = option(
         "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs with native bf16 support, fp32 on all others",
         choices=PRECISIONS,
@@ -116,23 +114,27 @@ class Selected:
     """Flags for the choice of the best of several motions."""
 
     candidates: int | None = option(
-        None, "number of motions that are generated for each result; the selector, or LaMP's matching head if there is no "
-        "selector, chooses the one that matches the prompt best; default: 1, or 8 with the embedded weights",
+        None, "number of motions to generate for each result; only the motion that matches the prompt best is kept, as judged by "
+        "the selector or, if there is none, by LaMP's matching head; default: 1, or 8 with the embedded weights",
     )  # fmt: skip
-    selector_name: str = option("", "run of the selector (train_selector.py --name) that chooses among the --candidates")
+    selector_name: str = option("", "run of the selector (train_selector.py --name) that chooses one of the --candidates")
 
 
 @dataclass(frozen=True)
 class Prompted(Selected):
-    """Flags that determine how the motion of a prompt is made from several generated motions."""
+    """Flags for the generation of motions from prompts.
+
+    The flags set how many motions are generated for each result and which of them is kept, how a prompt with several steps is
+    generated, and how two simultaneous actions are generated.
+    """
 
     stepwise: bool = option(
-        True, 'if a prompt has several steps ("squats, then jumps"), generate the steps one after another, each as a continuation '
-        'of the previous step; needs weights that can fill gaps',
+        True, 'generate the steps of a prompt ("squats, then jumps") one after another, each as a continuation of the previous '
+        'step; requires weights trained with --infill',
     )  # fmt: skip
     layered: bool = option(
-        True, 'if a prompt has two simultaneous actions ("walks while waving"), generate each action separately, and compose the '
-        'two motions; needs weights that can fill gaps',
+        True, 'generate two simultaneous actions ("walks while waving") separately and, if one of them is a gesture, compose the '
+        'two motions; requires weights trained with --infill',
     )  # fmt: skip
 
 
@@ -155,6 +157,6 @@ class BertScored:
         "", "name or folder of the model that computes BERTScore; default: roberta-large if it is available, otherwise MiniLM"
     )
     bert_score_layer: int = option(
-        0, "layer of the --bert_score model whose features are compared; 0: the default of the package bert-score, or the last "
-        "layer if --bert_score is a folder",
+        0, "layer whose features BERTScore compares; 0: the default layer of the package bert-score or, if --bert_score is a "
+        "folder, the last layer",
     )  # fmt: skip

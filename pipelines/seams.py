@@ -60,10 +60,17 @@ def fill(
 def best(
     model: TextToMotion, codes: Tensor, tokens: Tensor, new: Tensor, text: str, condition: Tensor, count: int
 ) -> Tensor:  # fmt: skip
-    """Indices (B,) of the best of `count` candidates of each of B motions, whose codes (B · count, L, Q) are given.
+    """Return the indices (B,) of the best candidate of each of B motions, which have `count` candidates each.
 
-    The score of a candidate is that of the frames from its first to its last new token; `new` (L,) is True for new tokens, which
-    are the same in all motions. `tokens` (B · count,) are lengths, and `condition` (B · count, …) is that of `text`.
+    Only a part of each candidate is scored: the frames from the first new token to the last new token.
+
+    Args:
+        codes: (B · count, L, Q) codes of the candidates.
+        tokens: (B · count,) lengths of the candidates.
+        new: (L,) mask of the new tokens, which have the same positions in all candidates.
+        text: prompt with which the candidates are compared.
+        condition: (B · count, …) condition of `text`.
+        count: number of candidates of each motion.
     """
     columns = new.nonzero()[:, 0].tolist()
     span = slice(columns[0] * model.tokeniser.stride, (columns[-1] + 1) * model.tokeniser.stride)

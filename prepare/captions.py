@@ -93,7 +93,10 @@ def add_tail(voice: Voice, sentence: str, mood: phrases.Mood) -> str:
 
 
 def clause_writer(name: str, content: str, facts: Facts, label: str) -> Clause:
-    """Return the function that writes clauses of a clip, from its label if it has one, else from its content."""
+    """Return a function that writes clauses about a clip: from the label or, if the label is empty, from the content.
+
+    Raises `UserError` if the label is empty and the content is unknown.
+    """
     if label:
         return lambda voice, rich: write_clause(voice, facts, label, rich)
     if content not in ACTIONS:

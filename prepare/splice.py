@@ -87,9 +87,10 @@ def best_seam(first: ndarray, second: ndarray, leave: tuple[int, int], enter: tu
 
 
 def hermite(start: ndarray, end: ndarray, leaving: ndarray, arriving: ndarray, frames: float, t: ndarray) -> ndarray:
-    """Evaluate a cubic curve from `start` to `end` (...), which lasts `frames` frames, at times t (N,) in [0, 1]. Returns (N, ...).
+    """Evaluate a cubic curve that moves from `start` to `end` in `frames` frames. Returns N points of the curve, (N, *S).
 
-    `leaving` and `arriving` (...) are the velocities at the start and at the end, in metres per frame.
+    `start`, `end`, `leaving` and `arriving` have the same shape S. `leaving` and `arriving` are the velocities at the start and at
+    the end, in metres per frame. `t` (N,) are the times of the points as fractions of the duration: 0 is the start, 1 is the end.
     """
     t = t.reshape(-1, *[1] * start.ndim)
     late = t * t * (3 - 2 * t)

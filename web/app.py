@@ -287,7 +287,10 @@ def connect(studio: Studio, session: gr.State, controls: tuple, view: gr.HTML, n
 
 
 def launch(blocks: gr.Blocks, host: str, port: int | None, share: bool = False, max_upload: int = 20, wait: bool = True) -> str:
-    """Serve the page; returns its address, with `wait` only after the server has stopped. `max_upload` limits uploads, in MB."""
+    """Serve the page and return its address. With `wait`, the function returns only after the server has stopped.
+
+    `max_upload` is the maximum size of an uploaded file in MB.
+    """
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])  # no remote fonts
     _, address, _ = blocks.queue(max_size=32).launch(
         server_name=host, server_port=port, share=share, max_file_size=f"{max_upload}mb", ssr_mode=False, theme=theme, css=STYLE,

@@ -60,7 +60,7 @@ def captioner_from(
 
     Args:
         bert_heads, opt_heads: number of attention heads of the Q-Former and of OPT; default: width / 64 and width / 80.
-        lora_alpha: LoRA's scale times its rank; default: twice the rank.
+        lora_alpha: alpha of LoRA; LoRA's update is multiplied by alpha / rank. Default: twice the rank.
         encoder: `dilation_growth_rate` (default 3) and `vq_act` (default relu) of the motion encoder.
 
     Raises `KeyError` for an unknown tensor.

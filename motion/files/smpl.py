@@ -73,7 +73,7 @@ def uniform_body(offsets: np.ndarray | None = None) -> BodyModel:
 
 
 def fixed_body(rest: Tensor) -> BodyModel:
-    """A body model with rest joints `rest` (22, 3) for all shape coefficients."""
+    """Return a body model that has the rest joints `rest` (22, 3) whatever the shape coefficients of a motion are."""
     return BodyModel(rest, torch.zeros(*rest.shape, NUM_BETAS))
 
 
