@@ -92,6 +92,9 @@ def test_edits_choose_among_candidates_by_the_new_frames():
     assert calls == [(["a person bows"] * 6, [12] * 6)] * 2
     assert not torch.equal(results[0][:, 16:28], results[1][:, 16:28]) and not torch.equal(results[0][0], results[0][1])
     torch.testing.assert_close(results[0][:, :8], results[1][:, :8])
+    for number, result in zip((0, 2), results):  # candidate c of the first take has sample number c
+        alone = edit(model, source, [(16, 28)], "a person bows", longest=49, first_sample=number).features[0]
+        torch.testing.assert_close(result[0], alone)
     edit(model, source, [(16, 28)], "", longest=49, sampling=settings)
     assert len(calls) == 2, "without a prompt, there is nothing to compare"
 
