@@ -96,7 +96,7 @@ def heading(results: dict) -> tuple[str, ...]:
 
 
 def search(config: EvalRetrieval) -> None:
-    """Search motions by the text of --query, print the best matches, and write them if --formats is given."""
+    """Search motions by the text given by --query, print the best matches, and write them if --formats is given."""
     from motion.files.read import InputOptions
     from motion.spec import get_spec
     from pipelines.known import check_prompts

@@ -101,7 +101,7 @@ def sizes(config: TrainEvaluator) -> dict[str, int]:
 
 
 def start_from_init_(model: Evaluator, config: TrainEvaluator, path: Path) -> None:
-    """Load the weights of --init from the file `path` into the model. Raises `UserError` if the sizes of the models differ."""
+    """Load the weights file `path`, given by --init, into the model. Raises `UserError` if the sizes of the models differ."""
     from dataclasses import asdict
 
     from models.loading import load_model
@@ -114,7 +114,7 @@ def start_from_init_(model: Evaluator, config: TrainEvaluator, path: Path) -> No
 
 
 def load_words(config: TrainEvaluator, folder: CheckpointFolder, source: Path | None, token_lines: list[str]) -> Words:
-    """Load the word vectors of the resumed run, of the --init run (folder `source`) or of GloVe; the first that exists is used.
+    """Load the word vectors of the resumed run, of the run given by --init (folder `source`) or of GloVe, whichever exists first.
 
     If none exists, build word vectors from MiniLM for the words in `token_lines`, which has one line of tokens per caption.
     """

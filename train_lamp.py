@@ -103,7 +103,7 @@ def backbone(config: TrainLaMP) -> Path:
 
 
 def build_model(config: TrainLaMP, tokeniser: MotionTokeniser, bert: Path) -> LaMP:
-    """A LaMP with the sizes of the backbone and the tokeniser, initialised from the backbone or from the weights of --init."""
+    """A LaMP with the sizes of the backbone and the tokeniser, initialised from the backbone or the weights given by --init."""
     from models.bert import load_bert
     from models.lamp import LaMP, LaMPConfig
 
@@ -121,7 +121,7 @@ def build_model(config: TrainLaMP, tokeniser: MotionTokeniser, bert: Path) -> La
 
 
 def start_from_init_(model: LaMP, config: TrainLaMP, bert: Path) -> None:
-    """Load the weights of --init. Raises `UserError` if they do not belong to a LaMP of the same sizes and vocabulary."""
+    """Load the weights given by --init. Raises `UserError` if they do not belong to a LaMP of the same sizes and vocabulary."""
     from dataclasses import asdict
 
     from models.bert import load_tokenizer, vocabulary

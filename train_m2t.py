@@ -103,8 +103,10 @@ def build_model(config: TrainM2T, reader: LanguageMotion) -> Captioner:
 
 
 def start_from_init_(model: Captioner, config: TrainM2T) -> None:
-    """Load the weights of --resume-trans into the model. Raises `UserError` if they do not belong to a captioner of the same sizes
-    and vocabulary."""
+    """Load the weights given by --resume-trans into the model.
+
+    Raises `UserError` if they do not belong to a captioner of the same sizes and vocabulary.
+    """
     from dataclasses import asdict
 
     from models.bert import vocabulary

@@ -2,10 +2,10 @@
 
     python train_t2m_transformer.py --stage masked --name mtrans --vq_name vq --dataset_name open --batch_size 64
 
-The text is encoded by the LaMP run `--lamp_name` of the same dataset, by CLIP or by a sentence encoder (`--text_encoder`). The
-script writes `checkpoints/<dataset_name>/<name>/`. All clips are tokenised and all captions encoded once, before the first step.
-With `--eval_fid N`, `net_best_fid` contains the weights with the lowest FID on the validation split. `--pictures N` logs pictures
-of generated motions for N validation clips in TensorBoard.
+`--text_encoder` selects the text encoder: LaMP (the run named by `--lamp_name`, of the same dataset), CLIP or a sentence encoder.
+All clips are tokenised and all captions encoded once, before the first step. The script writes
+`checkpoints/<dataset_name>/<name>/`. With `--eval_fid N`, `net_best_fid` contains the weights with the lowest FID on the validation
+split. `--pictures N` logs pictures of generated motions for N validation clips in TensorBoard.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def with_sizes_of_init(config: TrainT2M) -> TrainT2M:
-    """Return the config with the sizes and the text encoder of the weights of --init, unless flags set them."""
+    """Return the config with the sizes and the text encoder of the weights given by --init, unless flags set them."""
     from dataclasses import replace
 
     from models.loading import load_model
@@ -215,7 +215,9 @@ def build_model(
 
 
 def start_from_init_(model: nn.Module, config: TrainT2M, condition: str) -> None:
-    """Load the weights of --init into the model. If the text encoders differ, the layers that read the condition are not loaded.
+    """Load the weights given by --init into the model.
+
+    If the text encoders differ, the layers that read the condition are not loaded.
 
     `condition` is the fingerprint of this run's text encoder. Raises `UserError` if the stage or a size differs.
     """

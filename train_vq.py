@@ -90,7 +90,7 @@ def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
 
 
 def new_tokeniser(config: TrainVQ, spec: DatasetSpec, clips: Clips, normaliser: Normaliser) -> MotionTokeniser:
-    """Return the tokeniser to train. Depending on the flags, the tokeniser starts from the weights of `--init`, and has body
+    """Return the tokeniser to train. Depending on the flags, the tokeniser starts from the weights given by `--init`, and has body
     constraints and body losses."""
     from models.body import BodyLoss, measured_bones
     from models.loading import load_model, require_kind

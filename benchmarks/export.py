@@ -149,7 +149,7 @@ class Exports:
 
     clips: int = option(20, "number of clips of each source: real, reconstructed, generated")
     loops: int = option(10, "number of generated loops")
-    data_root: str = option("", "folder of the dataset; default: the folder of --dataset_name under dataset/")
+    data_root: str = option("", "dataset folder; default: the folder of the dataset under dataset/")
     checkpoints_dir: str = option(str(EMBEDDED_DIR), "folder of checkpoint folders")
     dataset_name: str = option("open", "dataset of the weights and of the real clips")
     name: str = option("masked", "masked transformer")

@@ -111,9 +111,9 @@ class Separation:
     """Measure how well known prompts are separated from unknown ones."""
 
     run: str = option(str(EMBEDDED_DIR / "open" / "masked"), "folder of the run whose caption index is used")
-    data_root: str = option("", "folder of a dataset; its training captions replace the caption index of --run")
-    dataset_name: str = option("open", "name of the dataset in --data_root", choices=DATASETS)
-    write: bool = option(False, f"fit the calibration and write {CALIBRATION.name}; with --data_root, also the index in --run")
+    data_root: str = option("", "folder of a dataset; its training captions replace the caption index of the run given by --run")
+    dataset_name: str = option("open", "name of the dataset in the folder given by --data_root", choices=DATASETS)
+    write: bool = option(False, f"fit the calibration and write {CALIBRATION.name}; with --data_root, also the index of the run")
     half: str = option("report", "half of the prompts for which results are reported", choices=("report", "calibrate"))
     out: str = option("", "JSON file for the results")
 

@@ -1,4 +1,4 @@
-"""Text conditions of many captions without padding: one vector per caption and, for some encoders, one row per word."""
+"""Text conditions of many captions, stored without padding: one vector per caption and, for some encoders, one row per word."""
 
 from __future__ import annotations
 

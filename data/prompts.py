@@ -25,7 +25,7 @@ MAX_WORDS, MAX_LETTERS = 200, 2000  # maximum size of a text; longer texts are r
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text and the length of its motion in frames; None if the length is to be predicted."""
+    """A text, and the length of the motion in frames, or None if this length is to be predicted."""
 
     text: str
     frames: int | None = None

@@ -246,9 +246,10 @@ class Clips:
         return self.rows[start : start + self.lengths[index]]
 
     def batches(self, normaliser: Normaliser, *, max_clips: int = 256, max_rows: int = 16_384) -> Iterator[dict]:
-        """Yield all clips once, shortest first, in padded batches of at most `max_clips` clips and, with padding, `max_rows` rows.
+        """Yield all clips once, shortest first, in padded batches of at most `max_clips` clips.
 
-        A batch also contains `"index": (B,)`, the index of each clip in `names`.
+        Unless a batch has a single clip, it has at most `max_rows` rows, counting the rows of padding. A batch also contains
+        `"index": (B,)`, the index of each clip in `names`.
         """
         order = np.argsort(self.lengths, kind="stable")
         while len(order):

@@ -177,7 +177,7 @@ def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengt
 def choose_judge(config: Judged, loader: Loader) -> GuoJudge | LampJudge | NoJudge:
     """The evaluator selected by the flags. Without --evaluator_name, `NoJudge` replaces a missing evaluator, and a note is printed.
 
-    Raises `UserError` if the evaluator of --evaluator_name is missing, or if an evaluator exists but cannot be loaded.
+    Raises `UserError` if the evaluator named by --evaluator_name is missing, or if an evaluator exists but cannot be loaded.
     """
     if config.evaluator == "none":
         return NoJudge()

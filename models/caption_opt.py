@@ -103,7 +103,7 @@ class CaptionOPT(nn.Module):
         return self.motion_projection(latents)
 
     def queries(self, context: Tensor) -> Tensor:
-        """Query outputs (B, P, H) for motion contexts (B, N, cross_width) without padding."""
+        """Query outputs (B, P, H) for motion contexts (B, N, cross_width), which must not be padded."""
         return self.qformer.queries(context, torch.ones_like(context[..., 0], dtype=torch.bool))[0]
 
     def prefix(self, queries: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def of_type(value: Any, hint: Any) -> bool:
 
 
 def in_range(name: str, value: Any, sizes: set[int], tensors: int) -> bool:
-    """Whether a config value is plausible, given the sizes of the file's tensors and their number."""
+    """Whether a config value is plausible, given the sizes and the number of the file's tensors."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return not isinstance(value, str) or len(value) <= 4096
     if "drop" in name or "prob" in name:

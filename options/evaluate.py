@@ -45,7 +45,7 @@ class EvalT2M(Sampled, Tabled, BertScored, Judged, Split, OnDataset, Configured,
         "", "run of the masked transformer to evaluate; default: the only masked transformer in --checkpoints_dir or, if there is "
         "none, the embedded one",
     )  # fmt: skip
-    res_name: str = option("", "run of the residual transformer that is combined with the masked transformer --name")
+    res_name: str = option("", "run of the residual transformer that is combined with the masked transformer given by --name")
     which_epoch: str = option(
         "", "name of the weights to evaluate, such as latest; default: evaluate every weights file of the run"
     )
@@ -106,8 +106,9 @@ class EvalRetrieval(Tabled, InputFiles, WrittenFiles, OnDataset, Configured, Com
     )
     query: str = option("", "text to search for; with this flag, the script evaluates nothing")
     strict: bool = option(
-        False, "exit with code 2 if --query is unlike the training captions; without this flag, only a note is printed"
-    )
+        False, "exit with code 2 if the text given by --query is unlike the training captions; without this flag, only a note is "
+        "printed",
+    )  # fmt: skip
     motions: str = option("", "folder of the motion files that --query searches; default: the motions of the dataset")
     top: int = option(5, "number of best matches to return for --query")
     formats: list[str] = option(

@@ -72,7 +72,7 @@ class WrittenFiles(Rig):
     """Flags that control how motion files are written (`motion.files.export.OutputOptions`)."""
 
     unit: str = option("cm", "unit of length in .bvh files", choices=UNITS, flags=("--bvh_unit",))
-    smpl: str = option("", "SMPL model file that gives the body shape for --formats smpl; default: the body of --skeleton")
+    smpl: str = option("", "SMPL model file that gives the body shape for --formats smpl; default: the body selected by --skeleton")
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ class Sampling(Selected, Sampled, OutputFiles, Common):
     dataset_name: str | None = option(
         None, "dataset of the weights; default: the dataset in the path of the weights", choices=DATASETS
     )
-    res_name: str = option("", "run of the residual transformer that is combined with the masked transformer --name")
-    length_name: str = option("", "run of the length predictor that is combined with the masked transformer --name")
+    res_name: str = option("", "run of the residual transformer that is combined with the masked transformer given by --name")
+    length_name: str = option("", "run of the length predictor that is combined with the masked transformer given by --name")
     fill_name: str = option(
         "", "run of the masked transformer (trained with --infill) that fills gaps when motions are edited or continued"
     )
@@ -51,8 +51,8 @@ class GenT2M(Prompted, Sampling):
         0, "number of frames of the motion for --text_prompt, rounded to a multiple of 4; 0: predict the number from the text"
     )
     lengths_as_given: bool = option(
-        False, "keep the lengths in --text_path even if some lines end in #NA; without this flag, all lengths are predicted if any "
-        "line ends in #NA",
+        False, "keep the lengths in the file given by --text_path even if some lines end in #NA; without this flag, all lengths "
+        "are predicted if any line ends in #NA",
     )  # fmt: skip
     join: bool = option(False, "generate one motion that follows all prompts, one after another; its length is not limited")
     loop: bool = option(False, "generate motions that can be played in a loop; the last frame leads back to the first frame")
@@ -89,8 +89,9 @@ class Captioning(Common):
     """Flags of the scripts that write captions."""
 
     resume_trans: str = option(
-        "", "captioner to use: a run or a weights file; default: --name or, without it, the only captioner in --checkpoints_dir"
-    )
+        "", "captioner to use: a run or a weights file; default: the run given by --name or, without --name, the only captioner in "
+        "--checkpoints_dir",
+    )  # fmt: skip
     which_epoch: str = option(
         "", "name of the captioner's weights, such as latest; default: the best weights or, if there are none, the latest"
     )

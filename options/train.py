@@ -38,7 +38,7 @@ class Training(OnDataset, Configured, Common):
     cuda_graphs: bool = option(
         True, "capture training steps as CUDA graphs if the run has one process and its GPU has enough memory"
     )
-    is_continue: bool = option(False, "resume the run --name from its latest saved state")
+    is_continue: bool = option(False, "resume the run given by --name from its latest saved state")
     balance: bool = option(
         False, "sample each action in proportion to the square root of its frequency; actions.csv in the dataset folder lists the "
         "actions",
@@ -142,8 +142,9 @@ class TrainLaMP(Training):
         "one of them exists, otherwise MiniLM",
     )  # fmt: skip
     init: str = option(
-        "", "run or weights file that initialises LaMP instead of --bert; its sizes and vocabulary must equal those of this run"
-    )
+        "", "run or weights file that initialises LaMP instead of the BERT given by --bert; its sizes and vocabulary must equal "
+        "those of this run",
+    )  # fmt: skip
     losses: list[str] = option(
         ["contrastive", "matching", "captioning", "generation"], "losses whose sum is minimised",
         choices=("contrastive", "matching", "captioning", "generation"), nargs="+",
@@ -162,7 +163,7 @@ class TrainLaMP(Training):
 class TrainT2M(Evaluated, Training):
     """Train a model that predicts motion tokens or lengths from text, on a frozen tokeniser.
 
-    The default sizes are the sizes of the weights --init or, without --init, the sizes in the paper.
+    With --init, the default sizes are those of the weights given by --init. Without --init, they are the sizes in the paper.
     """
 
     stage: str = option(
@@ -171,7 +172,7 @@ class TrainT2M(Evaluated, Training):
     )  # fmt: skip
     vq_name: str = option("", "run of the frozen tokeniser (train_vq.py --name)")
     text_encoder: str | None = option(
-        None, "text encoder that computes the condition; default: the text encoder of --init or, without --init, lamp",
+        None, "text encoder that computes the condition; default: that of the weights given by --init or, without --init, lamp",
         choices=("lamp", "clip", "sentence", "words", "lamp+sentence", "lamp+words"),
     )  # fmt: skip
     lamp_name: str = option("", "LaMP run (train_lamp.py --name) that encodes the text; default: the only LaMP run of the dataset")

@@ -32,7 +32,7 @@ class Scorer(Protocol):
 
 
 class FactScorer:
-    """Scores motions with the selector, which compares the facts measured in a motion with its text.
+    """Scores motions with the selector, which compares the facts measured in a motion with a text.
 
     `read` returns the part of a condition that the selector reads. Raises `UserError` if the selector was trained on profiles with
     another number of bits.

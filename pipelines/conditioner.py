@@ -203,7 +203,10 @@ class SentenceEncoder:
         return by_length(rows, lambda ids, lengths: self._means_and_words(ids, lengths)[0], self.model.words.weight.device)
 
     def _means_and_words(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Scaled means (B, C) and outputs (B, L, C) for word pieces `ids` (B, L). Outputs beyond `lengths` are zero."""
+        """Return the mean outputs (B, C), scaled to the length √C, and all outputs (B, L, C) for word pieces `ids` (B, L).
+
+        The outputs beyond `lengths` (B,) are zero and do not count in the means.
+        """
         valid = valid_mask(lengths, ids.shape[1])
         words = self.model(ids, valid) * valid[..., None]
         return F.normalize(words.sum(1) / lengths[:, None], dim=-1) * self.dim**0.5, words

@@ -1,8 +1,8 @@
 """Search in a folder of motion files by text or by a motion.
 
 The motions are divided into pieces of at most `spec.max_motion` frames. An index stores LaMP's embeddings (P, Q, E) of all P pieces
-as float16, in one file in the user's cache folder or in the folder `--cache_dir`. The index is rebuilt if a motion file is added,
-removed or changed, or if the weights differ.
+as float16, in one file in the user's cache folder or in the folder given by `--cache_dir`. The index is rebuilt if a motion file
+is added, removed or changed, or if the weights differ.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A label is the action in a Bandai-Namco file name ("wave-left-hand"; called *content* in this package), CMU's description of a
 capture ("sit on high stool, stand up"), the name of an HDM05 class converted to words, or a caption. A label can name several
-actions. The first one is the main action: it determines how often training samples the clip, and reports list the clip under this
-action.
+actions. The first one is the main action. The main action determines how often the clip is sampled in training, and under which
+action the clip is listed in reports.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@
 
 A stage is a run in `<checkpoints_dir>/open/`. A stage that has taken all its steps is skipped; every other stage is started or
 resumed. A stage ends at its maximum number of steps or of minutes, whichever comes first; the learning rate decays accordingly.
-Some stages start from the weights of the run with the same name in the folder `--init`. Both models must have the same sizes.
+Some stages start from the weights of another run: the run with the same name in the folder given by `--init`. Both models must
+have the same sizes.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def learning_rate(step: int, total_steps: int, config: Training, minutes: float 
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Trainable parameters in two groups: matrices with weight decay; biases, norms and embeddings without."""
+    """Trainable parameters in two groups: matrices, with weight decay; biases, norms and embeddings, without weight decay."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     decays = [parameter.ndim > 1 and id(parameter) not in embeddings for parameter in trainable]

@@ -118,7 +118,7 @@ class StepGraphs:
         self.capturing = False
 
     def __call__(self, function: Function, batch: Batch) -> Values:
-        """Compute `function(batch)`, with a graph from the second call with the same shapes onwards."""
+        """Compute `function(batch)`. A graph is used from the second call with the same shapes onwards."""
         key = self._key(function, batch)
         if not self.ready or key not in self.graphs:
             values = self.record.run(lambda: function(batch))
@@ -134,7 +134,7 @@ class StepGraphs:
         return self.graphs[key](batch)
 
     def _key(self, function: Function, batch: Batch) -> tuple:
-        """The key of a graph: function, names, shapes and types of the batch, addresses of the weights and gradients."""
+        """A graph's key: the function; name, shape and dtype of each tensor in the batch; addresses of weights and gradients."""
         shapes = tuple((name, value.shape, value.dtype) for name, value in batch.items())
         gradients = (weight.grad for weight in self.weights)
         addresses = tuple(0 if gradient is None else gradient.data_ptr() for gradient in gradients)

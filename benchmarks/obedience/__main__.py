@@ -45,15 +45,15 @@ class Obedience(Prompted, Sampled):
     split: str = option(
         "all", "prompts to use: val to choose weights and settings, test to report results, or all", choices=("val", "test", "all")
     )
-    edits: bool = option(False, "check ten edits and joins instead of the prompts of --split")
+    edits: bool = option(False, "check ten edits and joins instead of the prompts selected by --split")
     real: list[str] = option([], "generate nothing; check the judges on the captured clips <source>/<clip>.npy in these folders")
     out: str = option("", "JSON file for the results")
     time_steps: int = option(18, "sampling steps of the masked transformer")
     checkpoints_dir: str = option("checkpoints", "folder of checkpoint folders")
     dataset_name: str | None = option(None, "dataset of the weights; default: taken from the path of the weights", choices=DATASETS)
     name: str = option(EMBEDDED, "masked transformer")
-    res_name: str = option("", "residual transformer that goes with --name")
-    length_name: str = option("", "length predictor that goes with --name")
+    res_name: str = option("", "residual transformer that is combined with the masked transformer given by --name")
+    length_name: str = option("", "length predictor that is combined with the masked transformer given by --name")
     fill_name: str = option("", "masked transformer trained with --infill, for edits")
 
 

@@ -98,7 +98,10 @@ class Body:
         return len(self.joints)
 
     def _limb(self, *joints: tuple[int, int]) -> float:
-        """Length of a limb, averaged over both sides: the sum of its median bone lengths. `joints` are its pairs (left, right)."""
+        """Length of a limb, averaged over both sides: the sum of the median lengths of its bones.
+
+        `joints` are the joints along the limb, each as a pair of indices (left, right).
+        """
         bones = (length(self.joints[:, a] - self.joints[:, b]) for ends in pairwise(joints) for a, b in zip(*ends))
         return float(sum(np.median(bone) for bone in bones)) / 2
 
