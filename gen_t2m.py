@@ -34,8 +34,6 @@ def main(argv: list[str] | None = None) -> None:
     check_flags(config)
     if config.loop and config.join:
         raise UserError("--loop and --join cannot be combined; leave one of them out")
-    if (config.candidates or 1) > 1 and config.loop:
-        raise UserError("--candidates cannot be combined with --loop; leave one of them out")
     runs = find_generator(config)
     spec = get_spec(runs.masked.dataset_name)
     longest = LONGEST if config.join else spec.max_motion

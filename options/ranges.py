@@ -11,12 +11,12 @@ from utils.errors import UserError
 FRACTION, POSITIVE, COUNT, SIZE = (0, 1), (1, None), (0, None), (1, 100_000)
 RANGES: dict[str, tuple[float, float | None]] = {
     "seed": (0, 2**63 - 1),
-    "candidates": SIZE,
+    "candidates": (1, 1000),
     **dict.fromkeys(("max_epoch", "log_every", "save_latest", "eval_every_e", "accumulate", "window_size"), POSITIVE),
     **dict.fromkeys(("workers", "num_captions", "top", "max_upload"), POSITIVE),
     **dict.fromkeys(("batch_size", "repeat_times", "time_steps", "num_quantizers", "nb_code", "code_dim", "width"), SIZE),
     **dict.fromkeys(("latent_dim", "ff_size", "n_layers", "n_heads", "num_layers", "embed_dim_gpt", "n_head_gpt", "ff_rate"), SIZE),
-    **dict.fromkeys(("block_size", "lora_r", "lora_alpha", "num_queries", "embed_dim", "cross_width"), SIZE),
+    **dict.fromkeys(("block_size", "lora_r", "lora_alpha", "num_queries", "embed_dim", "hidden_dim", "cross_width"), SIZE),
     **dict.fromkeys(("max_iters", "max_minutes", "eval_iter", "warm_up_iter", "clip_grad", "weight_decay", "min_lr"), COUNT),
     **dict.fromkeys(("match_rows", "loss_joints", "commit", "rerank", "caption", "eval_fid", "eval_batches"), COUNT),
     "choice_temperature": COUNT,

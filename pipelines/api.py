@@ -87,7 +87,7 @@ class Lamp:
     def runs(self) -> Generator:
         """The runs of the generating models."""
         with as_arguments():
-            return resolve_generator(self.checkpoints_dir, self.dataset_name, *self.generator_names)
+            return resolve_generator(self.checkpoints_dir, self.dataset_name, *self.generator_names, candidates=None)
 
     @cached_property
     def generator(self) -> TextToMotion:

@@ -30,7 +30,7 @@ Config = TypeVar("Config", bound=Sampling)
 ARGUMENTS = {
     "mask_edit_section": "frames", "text_prompt": "prompt", "motion_length": "length", "repeat_times": "samples",
 }  # flag → argument, if the names differ  # fmt: skip
-SETTINGS = tuple(field.name for field in fields(SamplingSettings))
+SETTINGS = {field.name: type(field.default) for field in fields(SamplingSettings)}
 
 
 @contextmanager
@@ -68,6 +68,13 @@ def real(value: Any, name: str) -> float | int:
     return value
 
 
+def truth(value: Any, name: str) -> bool:
+    """Return a value that must be True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise UserError(f"{name}: {short(value)}; give True or False")
+    return bool(value)
+
+
 def lengths(value: Any, count: int) -> list[int | None]:
     """Return the lengths of `count` prompts in frames.
 
@@ -98,11 +105,12 @@ def sections(value: Any) -> list[str]:
 
 def settings(config_class: type[Config], sampling: dict[str, Any], **overrides: Any) -> Config:
     """Build the config of a script. `overrides`, and values of `sampling` that are not None, replace the defaults."""
-    if unknown := sorted(set(sampling) - set(SETTINGS)):
-        raise UserError(f"unknown argument '{unknown[0]}'; arguments for sampling: {', '.join(SETTINGS)}")
-    given = {name: value for name, value in sampling.items() if value is not None}
-    numbers = {name: (whole if name in ("seed", "time_steps") else real)(value, name) for name, value in given.items()}
-    config = config_class(**numbers, **overrides)
+    known = [name for name in SETTINGS if name in {field.name for field in fields(config_class)}]
+    if unknown := sorted(set(sampling) - set(known)):
+        raise UserError(f"unknown argument '{unknown[0]}'; arguments for sampling: {', '.join(known)}")
+    convert = {int: whole, float: real, bool: truth}
+    given = {name: convert[SETTINGS[name]](value, name) for name, value in sampling.items() if value is not None}
+    config = config_class(**given, **overrides)
     check_flags(config)
     return config
 

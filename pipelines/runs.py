@@ -301,12 +301,15 @@ def resolve_generator(
     length_name: str = "",
     fill_name: str = "",
     selector_name: str = "",
+    *,
+    candidates: int | None = 1,
 ) -> Generator:
     """Select the models that generate motion: a masked transformer and its companions.
 
     The companions are the residual transformer, the length predictor, the gap-filling transformer and the selector. If `name`
     selects a masked transformer that is neither embedded nor released, only the companions that the arguments name are used.
-    Otherwise, `_companion` selects every companion that the arguments do not name.
+    Otherwise, `_companion` selects every companion that the arguments do not name. A selector is selected only if `candidates`, the
+    number of motions to choose from, is above 1, or None and the masked transformer is embedded.
 
     Raises the errors of `resolve`, and `UserError` if there are several companions of the same kind.
     """
@@ -315,7 +318,9 @@ def resolve_generator(
     given = {"residual": res_name, "length": length_name, "filling": fill_name, "selector": selector_name}
     names = dict(given)
     if not name or name == EMBEDDED or released:
-        names = {kind: run_name or _companion(masked, kind, released) for kind, run_name in given.items()}
+        chooses = masked.embedded if candidates is None else candidates > 1
+        kinds = [kind for kind in given if chooses or kind != "selector"]
+        names |= {kind: given[kind] or _companion(masked, kind, released) for kind in kinds}
     resolved = [masked.name] if not name else []
     resolved += [run_name for kind, run_name in names.items() if run_name and not given[kind]]
     return Generator(masked, *names.values(), tuple(resolved))

@@ -49,7 +49,7 @@ def separate(
     def batch_from(first: int) -> Iterator[Sample]:
         batch = samples[first : first + size]
         texts = [prompts[k].text for k, _ in batch]
-        frames = lengths_of(model, [prompts[k] for k, _ in batch], sampling, first)
+        frames = lengths_of([prompts[k] for k, _ in batch])
         if config.loop:
             yield from loops(model, batch, texts, frames, spec, sampling, first)
             return
@@ -62,16 +62,10 @@ def separate(
     yield from Distributed.from_environment().in_turns(range(done, len(samples), size), batch_from)
 
 
-def lengths_of(model: TextToMotion, prompts: list[Prompt], sampling: SamplingSettings, first: int) -> Tensor | None:
-    """The lengths (B,) of a batch in frames. Missing lengths are predicted; if all are missing, the result is None."""
+def lengths_of(prompts: list[Prompt]) -> Tensor | None:
+    """The lengths (B,) of a batch in frames, 0 where a length is to be predicted. If all are missing, the result is None."""
     given = torch.tensor([prompt.frames or 0 for prompt in prompts])
-    if not given.any():
-        return None
-    if given.all():
-        return given
-    condition = model.encoder([prompt.text for prompt in prompts])
-    predicted = model.count_tokens(condition, None, seed=sampling.seed, first_sample=first).cpu() * model.tokeniser.stride
-    return torch.where(given > 0, given, predicted)
+    return given if given.any() else None
 
 
 def loops(
@@ -180,10 +174,11 @@ def edited(
     """
     stride = model.tokeniser.stride
     before, after = (frames // stride * stride for frames in (plan.before, plan.after))
-    for first in range(done, config.repeat_times, config.batch_size):
+    size = max(1, config.batch_size // sampling.candidates)
+    for first in range(done, config.repeat_times, size):
         features, _, weight = edit(
             model, source.features[: plan.frames], plan.sections, prompt, before=before, after=after,
-            takes=min(config.batch_size, config.repeat_times - first), first_sample=first,
+            takes=min(size, config.repeat_times - first), first_sample=first,
             longest=spec.max_motion // stride, sampling=sampling,
         )  # fmt: skip
         if first == done:

@@ -45,7 +45,8 @@ def fill(
         start, stop = (torch.as_tensor(edge, device=codes.device).expand(B) for edge in (start, stop))
         positions = start[:, None] + torch.arange(int((stop - start).max()), device=codes.device)  # (B, W)
         given = codes.gather(1, positions.clamp(max=L - 1)[..., None].expand(-1, -1, Q))
-        count = sampling.candidates if text and model.scorer else 1
+        count = sampling.candidates if text else 1
+        model.check_scorer(count)
         sample = count * (first_sample + number * SAMPLES_PER_WINDOW)
         texts = [rows.expand(B, *rows.shape[1:]).repeat_interleave(count, 0) for rows in (condition, *actions)]
         inputs = [rows.repeat_interleave(count, 0) for rows in (stop - start, given)]

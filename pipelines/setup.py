@@ -27,6 +27,8 @@ def check_flags(config: Sampling) -> None:
     check_ext(config.ext)
     if config.grid and not set(config.formats) & set(GRIDS):
         raise UserError(f"--grid: needs one of {', '.join(GRIDS)} in --formats")
+    if getattr(config, "loop", False) and (config.candidates or 1) > 1:
+        raise UserError("--candidates cannot be combined with --loop; leave one of them out")
     check_formats(config.formats)
 
 
@@ -43,7 +45,7 @@ def find_generator(config: Sampling) -> Generator:
     from pipelines.runs import resolve_generator
 
     names = (config.name, config.res_name, config.length_name, config.fill_name, config.selector_name)
-    return resolve_generator(config.checkpoints_dir, config.dataset_name, *names)
+    return resolve_generator(config.checkpoints_dir, config.dataset_name, *names, candidates=config.candidates)
 
 
 def load_generator(config: Sampling, runs: Generator) -> TextToMotion:

@@ -132,6 +132,8 @@ class TextToMotion:
             if model is not None:
                 self._check_fit(kind, model.config)
         self.scorer: Scorer | None = None  # scores candidates
+        if selector is not None and width != FEATURES:
+            raise UserError("a selector needs motions of HumanML3D's skeleton, with 22 joints; leave --selector_name out")
         if selector is not None:
             self.scorer = FactScorer(selector, partial(self.part, "selector"))
         elif lamp := next((part.lamp for part in getattr(encoder, "parts", [encoder]) if isinstance(part, LaMPCondition)), None):
@@ -238,7 +240,7 @@ class TextToMotion:
 
         Args:
             prompts: B texts.
-            lengths: (B,) in frames, rounded down to whole tokens; None: predicted.
+            lengths: (B,) in frames, rounded down to whole tokens; 0 or None: predicted.
             sampling: sampling settings; None: the defaults for the weights (`self.sampling`).
             first_sample: sample number of the first prompt; the other prompts get the next numbers.
             changes: fields of `sampling` to change, such as `seed=1`.
@@ -252,8 +254,7 @@ class TextToMotion:
         count = sampling.candidates
         if count == 1:
             return self._motions(prompts, lengths, sampling, first_sample)[:2]
-        if self.scorer is None:
-            raise UserError(f"--candidates {count}: no selector or LaMP that scores them; train one with train_selector.py")
+        self.check_scorer(count)
         texts = [prompt for prompt in prompts for _ in range(count)]
         frames = None if lengths is None else lengths.repeat_interleave(count)
         features, frames, scores = self._motions(texts, frames, sampling, first_sample * count, self.scorer)
@@ -286,13 +287,22 @@ class TextToMotion:
             scores = torch.zeros(len(rows), device=features.device)
             ends = torch.cat((starts[:, 1:], frames[:, None]), dim=1)
             for number, step in enumerate(steps if scorer else ()):
-                spans = zip(features, starts[:, number].tolist(), ends[:, number].tolist())
-                scores += scorer([plans[row][number][0] for row in rows], step[0], [motion[a:b] for motion, a, b in spans])
+                spans = list(zip(starts[:, number].tolist(), ends[:, number].tolist()))
+                some = [index for index, (start, end) in enumerate(spans) if start < end]  # a short motion has steps of 0 frames
+                texts, motions = [plans[rows[index]][number][0] for index in some], [features[i][slice(*spans[i])] for i in some]
+                if some:
+                    scores[some] += scorer(texts, step[0][some], motions)
             results.append((features, frames, scores))
         if len(results) == 1:  # the usual case: nothing to concatenate
             return results[0]
         features = pad_sequence([motion for motions, _, _ in results for motion in motions], batch_first=True)
         return features, *(torch.cat(part) for part in list(zip(*results))[1:])
+
+    def check_scorer(self, candidates: int) -> None:
+        """Raise `UserError` if there are several candidates and no model that scores them."""
+        if candidates > 1 and self.scorer is None:
+            problem = f"--candidates {candidates}: there is no selector, and no LaMP among the text encoders, that scores them"
+            raise UserError(f"{problem}; name a selector with --selector_name, or train one with train_selector.py")
 
     def plan(self, prompt: str, sampling: SamplingSettings) -> list[list[str]]:
         """Split a prompt into steps. A step is returned as the list of its text and, if the step has two simultaneous actions, the
@@ -322,15 +332,17 @@ class TextToMotion:
         (B, …) of each step and of its actions (see `plan`).
 
         Each step is generated with the last `CONTEXT` tokens before it as context. The predicted lengths of the steps are scaled to
-        the given total length. If `lengths` is None, the total is the sum of the predicted lengths, but at most the length of the
-        longest training motion.
+        the given total length. If this length is 0 or `lengths` is None, the total is the sum of the predicted lengths, but at most
+        the length of the longest training motion.
         """
         numbers = [first_sample + k * SAMPLES_PER_WINDOW for k in range(len(steps))]
         seed = {"seed": sampling.seed}
         sizes = [self.count_tokens(step[0], None, first_sample=number, **seed) for step, number in zip(steps, numbers)]
         sizes = torch.stack(sizes, dim=1)  # (B, K)
         longest = self.length.config.classes - 1  # tokens of the longest motion in training
-        tokens = sizes.sum(1).clamp(max=longest) if lengths is None else lengths.to(sizes.device) // self.tokeniser.stride
+        tokens = sizes.sum(1).clamp(max=longest)
+        if lengths is not None:
+            tokens = torch.where(lengths.to(sizes.device) > 0, lengths.to(sizes.device) // self.tokeniser.stride, tokens)
         ends = (sizes.cumsum(1) * tokens[:, None] / sizes.sum(1, keepdim=True)).round().long()  # (B, K)
         starts = F.pad(ends[:, :-1], (1, 0))
         edges = zip((starts - CONTEXT).clamp(min=0).T, ends.T)
@@ -343,17 +355,22 @@ class TextToMotion:
         return pad_sequence(softened, batch_first=True), frames, starts
 
     def count_tokens(self, condition: Tensor, lengths: Tensor | None, **sample: int) -> Tensor:
-        """Convert `lengths` (B,) in frames to tokens. If `lengths` is None, predict lengths (B,) in tokens from the condition.
+        """Convert `lengths` (B,) in frames to tokens. Lengths of 0, or all if `lengths` is None, are predicted from the condition.
 
         `sample` contains the arguments `seed` and `first_sample` of `LengthPredictor.predict`.
         """
+        stride, tokens = self.tokeniser.stride, None
         if lengths is not None:
-            if bool((lengths < self.tokeniser.stride).any()):  # `lengths` is on the CPU; on the GPU, the CPU would have to wait
-                raise UserError(f"{int(lengths.min())} frames are less than one token; give at least {self.tokeniser.stride}")
-            return lengths.to(condition.device) // self.tokeniser.stride
+            # `lengths` is on the CPU; on the GPU, the CPU would have to wait.
+            if bool(((lengths != 0) & (lengths < stride)).any()):
+                raise UserError(f"{int(lengths[lengths != 0].min())} frames are less than one token; give at least {stride}")
+            tokens = lengths.to(condition.device) // stride
+            if bool((lengths != 0).all()):
+                return tokens
         if self.length is None:
             raise UserError("no length predictor: name one with --length_name, or give each prompt a length in frames")
-        return self.length.predict(self.part("length", condition), **sample)
+        predicted = self.length.predict(self.part("length", condition), **sample)
+        return predicted if tokens is None else torch.where(tokens > 0, tokens, predicted)
 
     def part(self, model: str, condition: Tensor) -> Tensor:
         """Return the part of the condition that `model` ("masked", "filling", "residual" or "length") reads."""

@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from models.selector import Selector, SelectorConfig
+from models.vqvae import MotionTokeniser, VQConfig
 from motion.facts.profile import BITS, profile
 from motion.features import joints_to_features
 from motion.skeleton import HUMANML3D
 from pipelines.candidates import FactScorer, MatchScorer
 from pipelines.editing import edit
 from pipelines.long_motion import join
+from pipelines.text2motion import TextToMotion
 from prepare.synthetic import walker
 from tests import performers, tiny
 from tests.test_steps import filling
@@ -69,8 +71,35 @@ def test_each_step_is_scored_with_its_own_text_and_frames():
 def test_without_a_scorer_candidates_are_refused():
     model = tiny.pipeline()
     model.scorer = None
-    with pytest.raises(UserError, match="--candidates 2: no selector"):
+    with pytest.raises(UserError, match="--candidates 2: there is no selector"):
         model.generate(PROMPTS, LENGTHS, candidates=2)
+    model, source = filling(), torch.randn(48, 263).double()
+    with pytest.raises(UserError, match="--candidates 2: there is no selector"):
+        edit(model, source, [(16, 28)], "a person bows", longest=49, sampling=replace(model.sampling, candidates=2))
+
+
+def test_steps_that_a_short_motion_has_no_frames_for_are_not_scored():
+    model, calls = filling(), []
+    model.scorer = preferring(0, calls)
+    features, frames = model.generate(["a person squats, then jumps"], torch.tensor([4]), candidates=2)
+    assert frames.tolist() == [4] and features.shape[1] == 4
+    assert sum(sum(lengths) for _, lengths in calls) == 8
+
+
+def test_given_lengths_of_other_prompts_do_not_change_predicted_ones():
+    model = with_highest(tiny.pipeline())
+    mixed, frames = model.generate(PROMPTS, torch.tensor([24, 0]), candidates=3)
+    alone, predicted = model.generate(PROMPTS[1:], None, candidates=3, first_sample=1)
+    assert frames.tolist() == [24, int(predicted[0])]
+    torch.testing.assert_close(mixed[1, : frames[1]], alone[0], rtol=0, atol=1e-9)
+
+
+def test_a_selector_of_another_skeleton_is_refused():
+    kit = MotionTokeniser(VQConfig(dim=251, width=8, depth=1, nb_code=16, code_dim=8, num_quantizers=3))
+    sizes = torch.zeros(251), torch.ones(251)
+    parts = tiny.models(3, cond_dim=8)
+    with pytest.raises(UserError, match="22 joints"):
+        TextToMotion(tiny.LetterCounts(), kit, *sizes, parts["masked"], selector=Selector(SelectorConfig(cond_dim=8)))
 
 
 def preferring(number: int, calls: list):

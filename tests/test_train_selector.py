@@ -109,4 +109,5 @@ def test_a_name_is_needed():
 
 
 def test_the_embedded_generator_has_a_selector(tmp_path):
-    assert resolve_generator(tmp_path).companions["selector_name"] == "selector"
+    assert resolve_generator(tmp_path, candidates=None).companions["selector_name"] == "selector"
+    assert resolve_generator(tmp_path).companions["selector_name"] is None, "one candidate needs no selector"

@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         results, lines = check_judges([Path(folder) for folder in args.real])
     else:
         names = (args.name, args.res_name, args.length_name, args.fill_name, args.selector_name)
-        runs = resolve_generator(args.checkpoints_dir, args.dataset_name, *names)
+        runs = resolve_generator(args.checkpoints_dir, args.dataset_name, *names, candidates=args.candidates)
         model = TextToMotion.load(*runs.masked.address, **runs.companions, precision=args.precision)
         if args.edits:
             from benchmarks.obedience.edits import check_edits
