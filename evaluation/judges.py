@@ -8,7 +8,6 @@ Guo et al. that most publications use; `LampJudge` is LaMP (paper's table 2).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -57,6 +56,8 @@ class GuoJudge:
             if actual != expected:
                 problem = f"the evaluator takes {kind} of width {expected}, but these have width {actual}"
                 raise UserError(f"{problem}; use the files that came with it")
+        # A hash of the weights and statistics, before `fused`, whose products are rounded differently on other processors.
+        self.fingerprint = fingerprint(evaluator, mean.cpu().numpy(), std.cpu().numpy())[:16]
         self.evaluator = fused(evaluator)
         self.mean, self.std, self.words, self.folder = mean, std, words, folder
 
@@ -64,11 +65,6 @@ class GuoJudge:
     def released(self) -> bool:
         """Whether the run has the name of the released evaluator."""
         return self.folder is not None and self.folder.name == RELEASED_EVALUATOR
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A hash of weights and statistics."""
-        return fingerprint(self.evaluator, self.mean.cpu().numpy(), self.std.cpu().numpy())[:16]
 
     @classmethod
     def load(

@@ -21,6 +21,7 @@ from models.evaluator import Evaluator, EvaluatorConfig
 from models.masked import MaskedConfig, MaskedTransformer
 from models.words import FILE, Words
 from motion.spec import get_spec
+from pipelines.runs import EMBEDDED_DIR
 from prepare.synthetic import write_synthetic
 from tests.small_lamp import WIDTH, write_lamp
 from utils.checkpoint import CheckpointFolder, save_weights
@@ -116,3 +117,23 @@ def test_other_files_and_other_evaluators_are_refused(root, tmp_path):
     cut.save(tmp_path / "cut.safetensors")
     with pytest.raises(UserError, match="inconsistent numbers"):
         StoredSplit.load(tmp_path / "cut.safetensors", spec)
+
+
+def test_the_fingerprint_is_that_of_the_file_not_of_products_of_its_weights(root, monkeypatch):
+    """Matrix products are rounded differently on other processors."""
+    before = GuoJudge.load(root, "synthetic", "evaluator").fingerprint
+
+    def rounded_differently(model):
+        for weight in model.parameters():
+            weight.data.mul_(1 + 1e-6)
+        return model
+
+    monkeypatch.setattr("evaluation.judges.fused", rounded_differently)
+    assert GuoJudge.load(root, "synthetic", "evaluator").fingerprint == before
+
+
+def test_the_embedded_splits_belong_to_the_embedded_evaluator():
+    judge = GuoJudge.load(EMBEDDED_DIR, "open", "evaluator")
+    paths = sorted((judge.folder / stored.FOLDER).glob("*.safetensors"))
+    assert {path.stem for path in paths} == {"test", "test_cmu", "test_everyday", "test_unseen"}
+    assert {StoredSplit.load(path, get_spec("open")).judge for path in paths} == {judge.fingerprint}
