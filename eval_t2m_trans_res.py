@@ -21,7 +21,8 @@ if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from evaluation.protocol import SplitEvaluation
     from models.loading import Loader
     from pipelines.runs import Generator
-    from pipelines.text2motion import SamplingSettings, TextToMotion
+    from pipelines.sampling import SamplingSettings
+    from pipelines.text2motion import TextToMotion
 
 
 @script

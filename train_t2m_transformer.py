@@ -252,7 +252,7 @@ def codebooks(tokeniser: MotionTokeniser) -> Tensor:
 def new_generator(config: TrainT2M, tokeniser: MotionTokeniser, normaliser: Normaliser, encoder: Conditioner) -> Generator:
     """The generator of motions for evaluation and pictures during training."""
     from evaluation.in_training import Generator
-    from pipelines.text2motion import SamplingSettings
+    from pipelines.sampling import SamplingSettings
 
     return Generator(tokeniser, normaliser, encoder, SamplingSettings().changed(config), config.precision)
 

@@ -43,8 +43,9 @@ from options.cli import parse
 from options.common import option
 from pipelines.looping import cycle_joints, decode_cycle, loop_codes, seam_sizes
 from pipelines.runs import EMBEDDED_DIR
+from pipelines.sampling import SamplingSettings
 from pipelines.setup import standard_body
-from pipelines.text2motion import SamplingSettings, TextToMotion
+from pipelines.text2motion import TextToMotion
 from utils.errors import script
 
 FRAMES = 196

@@ -20,7 +20,8 @@ from options.cli import parse
 from options.common import option
 from pipelines.long_motion import join
 from pipelines.runs import EMBEDDED_DIR
-from pipelines.text2motion import SamplingSettings, TextToMotion
+from pipelines.sampling import SamplingSettings
+from pipelines.text2motion import TextToMotion
 from utils.errors import script
 
 AROUND = 10  # frames before and after the seam

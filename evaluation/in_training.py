@@ -25,7 +25,8 @@ from models.loading import Loader
 from models.vqvae import MotionTokeniser
 from options.train import Evaluated
 from pipelines.conditioner import Conditioner
-from pipelines.text2motion import SamplingSettings, TextToMotion
+from pipelines.sampling import SamplingSettings
+from pipelines.text2motion import TextToMotion
 from utils.errors import UserError, note
 from utils.runtime import autocast
 

@@ -25,7 +25,8 @@ from evaluation.metrics import motion as metrics
 from evaluation.metrics.physical import physical_metrics
 from evaluation.report import FEW
 from motion.features import features_to_joints
-from pipelines.text2motion import SamplingSettings, TextToMotion
+from pipelines.sampling import SamplingSettings
+from pipelines.text2motion import TextToMotion
 from utils.progress import progress
 from utils.runtime import Distributed
 

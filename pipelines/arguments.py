@@ -22,8 +22,8 @@ from motion.features import features_to_joints
 from motion.files.read import FileMotion
 from motion.spec import DatasetSpec
 from options.generate import Sampling
+from pipelines.sampling import SamplingSettings
 from pipelines.setup import check_flags
-from pipelines.text2motion import SamplingSettings
 from utils.errors import UserError
 
 Config = TypeVar("Config", bound=Sampling)

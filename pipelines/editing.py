@@ -20,8 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.long_motion import pieces
+from pipelines.sampling import SamplingSettings
 from pipelines.seams import CONTEXT, Window, fill, nearness, soften
-from pipelines.text2motion import SamplingSettings, TextToMotion
+from pipelines.text2motion import TextToMotion
 
 
 class Edited(NamedTuple):

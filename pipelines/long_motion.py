@@ -12,8 +12,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from pipelines.sampling import SamplingSettings
 from pipelines.seams import CONTEXT, SAMPLES_PER_WINDOW, Window, fill, soften
-from pipelines.text2motion import SamplingSettings, TextToMotion
+from pipelines.text2motion import TextToMotion
 
 
 def pieces(start: int, stop: int, maximum: int) -> list[tuple[int, int]]:

@@ -19,8 +19,9 @@ from torch import Tensor
 from motion.spec import DatasetSpec
 from pipelines.editing import spans_of, windows_around
 from pipelines.outputs import to_joints
+from pipelines.sampling import SamplingSettings
 from pipelines.seams import Window, fill, nearness
-from pipelines.text2motion import SamplingSettings, TextToMotion
+from pipelines.text2motion import TextToMotion
 
 SEAM = 0.25  # fraction of a cycle's tokens that are regenerated around the seam
 SHORTEST, LONGEST = 2, 8  # minimum and maximum number of regenerated tokens

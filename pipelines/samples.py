@@ -17,7 +17,8 @@ from pipelines.editing import edit, spans_of
 from pipelines.long_motion import join
 from pipelines.looping import cycle_joints, decode_cycle, ends_elsewhere, loop_codes, loop_source
 from pipelines.outputs import Sample, to_joints
-from pipelines.text2motion import SamplingSettings, TextToMotion
+from pipelines.sampling import SamplingSettings
+from pipelines.text2motion import TextToMotion
 from utils.errors import UserError, note
 from utils.runtime import Distributed
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from pipelines.text2motion import SamplingSettings, TextToMotion
+    from pipelines.sampling import SamplingSettings
+    from pipelines.text2motion import TextToMotion
 
 CONTEXT = 3  # number of tokens before a window that are given; with 5, the previous action continues too often
 FADE = 8  # number of frames on either side of a seam that are smoothed or cross-faded

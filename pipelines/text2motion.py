@@ -8,11 +8,10 @@ the motion, but not on other prompts in the batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +32,7 @@ from pipelines.conditioner import Conditioner, JointCondition, LaMPCondition, Ow
 from pipelines.layers import FEATURES, composed, layers
 from pipelines.readings import EncoderKey, Reading, encoder_keys, needed_encoders, reading_of
 from pipelines.runs import EMBEDDED_DIR
+from pipelines.sampling import EMBEDDED_SAMPLING, SamplingSettings
 from pipelines.seams import CONTEXT, SAMPLES_PER_WINDOW, Window, fill, soften
 from pipelines.steps import steps
 from utils.checkpoint import CheckpointFolder
@@ -41,47 +41,6 @@ from utils.runtime import autocast
 
 SAMPLES_PER_ACTION = SAMPLES_PER_WINDOW // 4  # difference of the sample numbers of simultaneous actions
 SHARED = ("stride", "nb_code", "num_quantizers")  # sizes that must be equal in a transformer and its tokeniser
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """Settings of sampling.
-
-    Attributes:
-        time_steps: number of sampling steps of the masked transformer.
-        cond_scale, res_cond_scale: guidance scales of the base and the residual codes; 1: no guidance.
-        temperature: sampling temperature; higher values give more varied motions.
-        topkr: fraction of the codes, from 0 to 1, that are never sampled; these are the least likely codes.
-        seed: random seed. The seed and the sample number of a motion determine the motion.
-        choice_temperature: initial scale of the Gumbel noise that is added to the log confidences; 0: no noise. At each step, the
-            masked transformer keeps the tokens with the highest noisy confidences.
-        stepwise: generate the steps of a prompt ("squats, then jumps") one after the other, if the weights can fill gaps.
-        layered: generate two simultaneous actions ("walks while waving") separately and compose them, if the weights can fill gaps
-            and one of the actions is a gesture.
-        candidates: number of motions that `generate` makes for each prompt, of which it keeps the one with the highest score. Edits
-            and joined motions choose among as many candidates for each window.
-    """
-
-    time_steps: int = 18
-    cond_scale: float = 4.0
-    res_cond_scale: float = 5.0
-    temperature: float = 1.0
-    topkr: float = 0.9
-    seed: int = 0
-    choice_temperature: float = 0.0
-    stepwise: bool = True
-    layered: bool = True
-    candidates: int = 1
-
-    def changed(self, flags: Any) -> SamplingSettings:
-        """Return a copy of these settings. Attributes of `flags` that are not None replace the fields with the same name."""
-        given = {field.name: getattr(flags, field.name, None) for field in fields(self)}
-        return replace(self, **{name: value for name, value in given.items() if value is not None})
-
-
-EMBEDDED_SAMPLING = SamplingSettings(  # best for the embedded weights (docs/experiments.md)
-    cond_scale=2.0, res_cond_scale=2.0, choice_temperature=4.0, candidates=8
-)
 
 
 class TextToMotion:

@@ -10,7 +10,8 @@ import torch
 from models import loading
 from models.length import NOISE_STEP
 from models.sampling import sample, uniforms
-from pipelines.text2motion import SamplingSettings, TextToMotion
+from pipelines.sampling import SamplingSettings
+from pipelines.text2motion import TextToMotion
 
 RUNS = Path(__file__).parent / "earlier_runs"
 PROMPTS = ["a person walks left", "a person bows", "a person jumps right"]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from models.layers import valid_mask
 from models.masked import MaskedConfig, MaskedTransformer
 from pipelines.editing import edit, spans_of, windows_around
+from pipelines.sampling import SamplingSettings
 from pipelines.seams import CONTEXT, FADE
-from pipelines.text2motion import SamplingSettings
 from tests.decoded import decoded
 from tests.tiny import CODES, SMALL, pipeline, walking
 

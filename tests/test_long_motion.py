@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gen_t2m import main
 from pipelines.long_motion import join, pieces
+from pipelines.sampling import SamplingSettings
 from pipelines.seams import CONTEXT, FADE, Window, fill, soften
-from pipelines.text2motion import SamplingSettings
 from tests.tiny import VARIED, pipeline, write_checkpoints
 
 LONGEST = 12  # tokens

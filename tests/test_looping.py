@@ -12,7 +12,7 @@ from models.masked import MaskedConfig, MaskedTransformer
 from motion.files.animation import RigOptions, animate
 from motion.spec import get_spec
 from pipelines.looping import ADDED, cycle_joints, decode_cycle, ends_elsewhere, loop_codes, loop_source, seam_sizes
-from pipelines.text2motion import SamplingSettings
+from pipelines.sampling import SamplingSettings
 from tests.tiny import CODES, SMALL, pipeline
 
 SPEC = get_spec("open")

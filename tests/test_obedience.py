@@ -13,7 +13,7 @@ from benchmarks.obedience.judges import JUDGES, in_order, shows, times, together
 from benchmarks.obedience.measures import Body, Span, runs
 from benchmarks.obedience.prompts import PROMPTS
 from benchmarks.obedience.real import LIST, check_judges, read_list
-from pipelines.text2motion import SamplingSettings
+from pipelines.sampling import SamplingSettings
 
 STANDING = np.zeros((22, 3))  # facing +Z, left is +X
 STANDING[[0, 3, 6, 9, 12, 15], 1] = 0.93, 1.04, 1.17, 1.22, 1.43, 1.52

@@ -22,7 +22,8 @@ from models.loading import load_model
 from models.vqvae import MotionTokeniser, VQConfig
 from motion.spec import get_spec
 from options.train import TrainT2M
-from pipelines.text2motion import SamplingSettings, TextToMotion
+from pipelines.sampling import SamplingSettings
+from pipelines.text2motion import TextToMotion
 from prepare.synthetic import write_synthetic
 from tests.numbered import numbered_clips
 from tests.small_lamp import WIDTH, write_lamp

@@ -1,0 +1,47 @@
+"""The settings of sampling: one frozen object, which is passed from the flags down to the models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """Settings of sampling.
+
+    Attributes:
+        time_steps: number of sampling steps of the masked transformer.
+        cond_scale, res_cond_scale: guidance scales of the base and the residual codes; 1: no guidance.
+        temperature: sampling temperature; higher values give more varied motions.
+        topkr: fraction of the codes, from 0 to 1, that are never sampled; these are the least likely codes.
+        seed: random seed. The seed and the sample number of a motion determine the motion.
+        choice_temperature: initial scale of the Gumbel noise that is added to the log confidences; 0: no noise. At each step, the
+            masked transformer keeps the tokens with the highest noisy confidences.
+        stepwise: generate the steps of a prompt ("squats, then jumps") one after the other, if the weights can fill gaps.
+        layered: generate two simultaneous actions ("walks while waving") separately and compose them, if the weights can fill gaps
+            and one of the actions is a gesture.
+        candidates: number of motions that `generate` makes for each prompt, of which it keeps the one with the highest score. Edits
+            and joined motions choose among as many candidates for each window.
+    """
+
+    time_steps: int = 18
+    cond_scale: float = 4.0
+    res_cond_scale: float = 5.0
+    temperature: float = 1.0
+    topkr: float = 0.9
+    seed: int = 0
+    choice_temperature: float = 0.0
+    stepwise: bool = True
+    layered: bool = True
+    candidates: int = 1
+
+    def changed(self, flags: Any) -> SamplingSettings:
+        """Return a copy of these settings. Attributes of `flags` that are not None replace the fields with the same name."""
+        given = {field.name: getattr(flags, field.name, None) for field in fields(self)}
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+
+EMBEDDED_SAMPLING = SamplingSettings(  # best for the embedded weights (docs/experiments.md)
+    cond_scale=2.0, res_cond_scale=2.0, choice_temperature=4.0, candidates=8
+)
