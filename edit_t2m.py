@@ -46,9 +46,10 @@ def main(argv: list[str] | None = None) -> None:
         note_causal_loops(model)
     text = prompt or ("loop" if config.loop else "in-betweening")
     done = count_finished(config, start_folder(config), [(0, repeat, text) for repeat in range(config.repeat_times)])
-    samples = (looped if config.loop else edited)(model, source, plan, prompt, config, spec, model.sampling.changed(config), done)
+    sampling = model.sampling.changed(config)
+    samples = (looped if config.loop else edited)(model, source, plan, prompt, config, spec, sampling, done)
     samples = (replace(sample, known=known) for sample in samples)
-    made_by = provenance(config, model.mean.device, model.sources)
+    made_by = provenance(sampling.recorded(config), model.mean.device, model.sources)
     write_samples(samples, config.repeat_times - done, config, made_by, standard_body(model, spec))
 
 

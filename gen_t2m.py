@@ -67,7 +67,7 @@ def generate(config: GenT2M, runs: Generator, spec: DatasetSpec, prompts: list[P
     if not processes.main:
         deque(samples, maxlen=0)
         return
-    made_by = provenance(config, model.mean.device, model.sources)
+    made_by = provenance(sampling.recorded(config), model.mean.device, model.sources)
     write_samples(samples, len(requested) - done, config, made_by, standard_body(model, spec))
 
 

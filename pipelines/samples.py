@@ -45,7 +45,7 @@ def separate(
     Under torchrun, the batches are distributed over the processes.
     """
     samples = [(k, repeat) for k, repeat, _ in requested_samples(prompts, config)]
-    size = max(1, config.batch_size // (1 if config.loop else sampling.candidates))
+    size = max(1, config.batch_size // sampling.candidates)
 
     def batch_from(first: int) -> Iterator[Sample]:
         batch = samples[first : first + size]

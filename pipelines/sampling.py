@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
+
+Flags = TypeVar("Flags")  # a dataclass of flags
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,12 @@ class SamplingSettings:
     def changed(self, flags: Any) -> SamplingSettings:
         """Return a copy of these settings. Attributes of `flags` that are not None replace the fields with the same name."""
         given = {field.name: getattr(flags, field.name, None) for field in fields(self)}
+        given |= {"candidates": 1} if getattr(flags, "loop", False) else {}  # loops are not compared
         return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+    def recorded(self, flags: Flags) -> Flags:
+        """Return a copy of `flags` with the values of these settings, for the provenance of the results."""
+        return replace(flags, **{field.name: getattr(self, field.name) for field in fields(self) if hasattr(flags, field.name)})
 
 
 EMBEDDED_SAMPLING = SamplingSettings(  # best for the embedded weights (docs/experiments.md)

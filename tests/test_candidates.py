@@ -12,9 +12,11 @@ from models.vqvae import MotionTokeniser, VQConfig
 from motion.facts.profile import BITS, profile
 from motion.features import joints_to_features
 from motion.skeleton import HUMANML3D
+from options.generate import GenT2M
 from pipelines.candidates import FactScorer, MatchScorer
 from pipelines.editing import edit
 from pipelines.long_motion import join
+from pipelines.sampling import EMBEDDED_SAMPLING
 from pipelines.text2motion import TextToMotion
 from prepare.synthetic import walker
 from tests import performers, tiny
@@ -219,3 +221,11 @@ def test_lamp_scores_candidates_by_its_matching_head():
     motions = [torch.full((3, 263), 3.0), torch.full((5, 263), 3.0)]
     scores = MatchScorer(Lamp())(PROMPTS, torch.zeros(2, 1), motions)
     assert scores[0] == pytest.approx(3 * 263 - 2 * 263 / 2) and scores[1] == pytest.approx(5 * 263)
+
+
+def test_the_record_of_a_result_states_the_settings_that_were_used():
+    flags = GenT2M(cond_scale=3.0)
+    used = EMBEDDED_SAMPLING.changed(flags)
+    record = used.recorded(flags)
+    assert (record.cond_scale, record.res_cond_scale, record.candidates) == (3.0, 2.0, 8)
+    assert EMBEDDED_SAMPLING.changed(GenT2M(loop=True)).candidates == 1
