@@ -79,22 +79,22 @@ def both_splits(config: TrainSelector, spec: DatasetSpec) -> tuple[ProfileBatche
     from training.begin import batch_settings
     from utils.runtime import resolve_device
 
-    encoder = SentenceEncoder(config.bert or None, resolve_device(config.gpu_id))
-    store, settings = MotionStore(spec), batch_settings(config)
-    weights = {"train": config.compositions, "val": None}
-    batches = []
-    for split, compositions in weights.items():
+    encoder, store = SentenceEncoder(config.bert or None, resolve_device(config.gpu_id)), MotionStore(spec)
+
+    def batches(split: str) -> ProfileBatches:
         clips = CaptionedClips(spec, split, store)
         if len(clips) < 2:
             raise UserError(f"{spec.root}: the split {split} has {len(clips)} clip; the selector compares clips, so add some")
         profiles = cached_profiles(clips.clips, spec.num_joints, config.workers or os.cpu_count() or 1)
         cache = Path(clips.clips.rows.filename).parent
         conditions = cached_conditions(encoder, [caption.text for caption in clips.captions], cache)
-        drawn = sampling_weights(clips.clips.names, spec.root, config.balance and split == "train", compositions)
-        own = settings | {"weights": drawn} if split == "train" else {"batch_size": min(config.batch_size, len(clips))}
-        batches.append(ProfileBatches(clips, profiles, conditions, **own))
         print(f"{split}: {len(clips)} clips, {len(clips.captions)} captions")
-    return batches[0], batches[1], encoder.fingerprint
+        if split == "val":
+            return ProfileBatches(clips, profiles, conditions, batch_size=min(config.batch_size, len(clips)))
+        weights = sampling_weights(clips.clips.names, spec.root, config.balance, config.compositions)
+        return ProfileBatches(clips, profiles, conditions, weights=weights, **batch_settings(config))
+
+    return batches("train"), batches("val"), encoder.fingerprint
 
 
 if __name__ == "__main__":

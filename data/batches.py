@@ -1,9 +1,10 @@
-"""Batches of captioned motions for training and validating the matching evaluator."""
+"""Shuffled batches of clips, and batches of captioned motions for training and validating the matching evaluator."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,42 +18,57 @@ from utils.errors import UserError
 Words = Callable[[Sequence[Sequence[str]]], dict[str, Tensor]]  # B captions as lists of `word/POS` → tensors (B, ...)
 
 
-class MatchingBatches:
-    """Endless shuffled batches of cropped clips, each with a random caption, as in the published protocol.
+class ClipBatches:
+    """Endless shuffled batches of clips, as indices. With `weights` (N,), an epoch draws clips in proportion to their weights.
 
-    The negatives of a clip are the other clips in its batch, so no batch should contain a clip twice. A few batches do if
-    `weights` (N,) draw some clips more often. If the batches of an epoch need more clips than the epoch has, some clips are in two
-    batches. `batch(index)` is a pure function of its argument; each rank gets a different part of the batch. Raises `UserError` if
-    a step of all ranks needs more clips than the split has.
+    If the batches of an epoch need more clips than the epoch has, some clips are in two batches, or twice in a batch that has more
+    clips than the split. `batch_clips(index)` is a pure function of its argument; each rank gets a different part of the batch.
     """
 
     def __init__(
-        self, clips: CaptionedClips, normaliser: Normaliser, words: Words, *,
-        batch_size: int = 32, seed: int = 0, rank: int = 0, world: int = 1, weights: np.ndarray | None = None,
+        self, clips: CaptionedClips, *,
+        batch_size: int, seed: int = 0, rank: int = 0, world: int = 1, weights: np.ndarray | None = None,
     ):  # fmt: skip
-        self.clips, self.normaliser, self.words = clips, normaliser, words
         self.seed, self.rank, self.world = seed, rank, world
         self.weights = np.ones(len(clips)) if weights is None else weights
         self.size = batch_size * world
-        if not 0 < self.size <= len(clips):
-            raise UserError(f"--batch_size {batch_size}: {self.size} clips per step, but there are only {len(clips)}; lower it")
         self.steps_per_epoch = -(-len(clips) // self.size)
         numbers: dict[str, int] = {}
         self.numbers = {caption.text: numbers.setdefault(caption.text, len(numbers)) for caption in clips.captions}
-        self._order = functools.lru_cache(maxsize=1)(self._permutation)
+        self._order = functools.lru_cache(maxsize=2)(self._permutation)  # two, because threads may work on different epochs
 
     def _permutation(self, epoch: int) -> np.ndarray:
         """Indices (steps, world · B) of the clips of each step of an epoch."""
-        order = weighted_epoch(self.weights, np.random.default_rng((self.seed, epoch)))
+        clips = weighted_epoch(self.weights, np.random.default_rng((self.seed, epoch)))
+        order = np.resize(clips, max(len(clips), self.size))
         begin = np.linspace(0, len(order) - self.size, self.steps_per_epoch).astype(int)
         return order[begin[:, None] + np.arange(self.size)]
+
+    def batch_clips(self, index: int) -> tuple[np.ndarray, np.random.Generator]:
+        """The indices (B,) of the clips of batch `index`, and the random generator of this batch."""
+        epoch, step = divmod(index, self.steps_per_epoch)
+        return self._order(epoch)[step, self.rank :: self.world], np.random.default_rng((self.seed, index, self.rank))
+
+
+class MatchingBatches(ClipBatches):
+    """Endless shuffled batches of cropped clips, each with a random caption, as in the published protocol.
+
+    The negatives of a clip are the other clips in its batch, so no batch should contain a clip twice. A few batches do if
+    `weights` (N,) draw some clips more often. Raises `UserError` if a step of all ranks needs more clips than the split has.
+    """
+
+    def __init__(self, clips: CaptionedClips, normaliser: Normaliser, words: Words, *, batch_size: int = 32, **settings: Any):
+        size = batch_size * settings.get("world", 1)
+        if not 0 < size <= len(clips):
+            raise UserError(f"--batch_size {batch_size}: {size} clips per step, but there are only {len(clips)}; lower it")
+        super().__init__(clips, batch_size=batch_size, **settings)
+        self.clips, self.normaliser, self.words = clips, normaliser, words
 
     def batch(self, index: int) -> dict[str, Tensor]:
         """Batch `index`: {"motion": (B, T, D) normalised, "lengths": (B,) frames, "words": (B, L, W), "pos": (B, L, P),
         "text_lengths": (B,), "caption": (B,) an id shared by equal captions}."""
-        epoch, step = divmod(index, self.steps_per_epoch)
-        clips = self._order(epoch)[step, self.rank :: self.world]
-        batch = self.clips.evaluation_batch(clips, self.normaliser, np.random.default_rng((self.seed, index, self.rank)))
+        clips, generator = self.batch_clips(index)
+        batch = self.clips.evaluation_batch(clips, self.normaliser, generator)
         return {
             "motion": batch["motion"],
             "lengths": batch["lengths"],

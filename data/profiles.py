@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from data.balance import weighted_epoch
+from data.batches import ClipBatches
 from data.conditions import Conditions
 from data.encoded import cache_path
 from data.store import Clips
 from data.text import CaptionedClips
 from motion.facts.profile import BITS, profile
 from motion.features import features_to_joints
+from motion.skeleton import HUMANML3D
 from utils.checkpoint import cached, load_weights, save_weights
 from utils.errors import UserError
 from utils.progress import progress
+from utils.workers import processes
 
 SMALL = 500  # clips; fewer clips are processed faster without starting processes
 CHUNK = 64  # clips that a process takes at once
@@ -32,9 +32,9 @@ def cached_profiles(clips: Clips, joints: int, workers: int) -> np.ndarray:
     """Return the profiles (N, len(BITS)) of all clips, as bool. They are computed by `workers` processes and cached in a file next
     to the packed motions.
 
-    Raises `UserError` unless the skeleton has HumanML3D's 22 joints.
+    Raises `UserError` unless the skeleton has HumanML3D's 22 joints, and if a process is killed.
     """
-    if joints != 22:
+    if joints != HUMANML3D.num_joints:
         raise UserError(f"a selector needs motions of 22 joints, but these have {joints}; use a dataset with HumanML3D's skeleton")
     path = cache_path(clips, 1, hashlib.sha256("\n".join(BITS).encode()).hexdigest(), "profiles", ".safetensors")
 
@@ -51,52 +51,44 @@ def cached_profiles(clips: Clips, joints: int, workers: int) -> np.ndarray:
 
 def profiles_of(clips: Clips, workers: int) -> Iterator[np.ndarray]:
     """Yield the profile of every clip."""
-    joints: Iterable[np.ndarray] = (features_to_joints(torch.tensor(clips[i]), 22).numpy() for i in range(len(clips)))
-    if workers == 1 or len(clips) < SMALL:
-        yield from map(profile, joints)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        yield from pool.map(profile, joints, chunksize=CHUNK)
+    chunks = (clips_joints(clips, start) for start in range(0, len(clips), CHUNK))
+    with processes(1 if len(clips) < SMALL else workers) as process:
+        for chunk in process(chunk_profiles, chunks):
+            yield from chunk
 
 
-class ProfileBatches:
+def clips_joints(clips: Clips, start: int) -> list[np.ndarray]:
+    """The joints (T, J, 3) of up to `CHUNK` clips, from clip `start` on."""
+    rows = (torch.tensor(clips[index]) for index in range(start, min(start + CHUNK, len(clips))))
+    return [features_to_joints(features, HUMANML3D.num_joints).numpy() for features in rows]
+
+
+def chunk_profiles(joints: list[np.ndarray]) -> list[np.ndarray]:
+    """The profiles of several clips."""
+    return [profile(clip) for clip in joints]
+
+
+class ProfileBatches(ClipBatches):
     """Endless shuffled batches of clips, each with its profile and the condition of a random caption.
 
-    With `weights` (N,), an epoch draws clips in proportion to their weights. `batch(index)` is a pure function of its argument;
-    each rank gets a different part of the batch. `conditions` are in the order of `clips.captions`.
+    `conditions` are in the order of `clips.captions`.
     """
 
-    def __init__(
-        self, clips: CaptionedClips, profiles: np.ndarray, conditions: Conditions, *,
-        batch_size: int = 512, seed: int = 0, rank: int = 0, world: int = 1, weights: np.ndarray | None = None,
-    ):  # fmt: skip
+    def __init__(self, clips: CaptionedClips, profiles: np.ndarray, conditions: Conditions, **settings: Any):
+        super().__init__(clips, **settings)
         self.profiles, self.conditions, self.first = torch.from_numpy(profiles), conditions, clips.first
-        self.seed, self.rank, self.world = seed, rank, world
-        self.weights = np.ones(len(clips)) if weights is None else weights
-        self.size = batch_size * world
-        numbers: dict[str, int] = {}
-        self.numbers = np.array([numbers.setdefault(caption.text, len(numbers)) for caption in clips.captions])
-        self.steps_per_epoch = -(-len(clips) // self.size)
-        self._order = functools.lru_cache(maxsize=2)(self._permutation)  # two, because threads may work on different epochs
-
-    def _permutation(self, epoch: int) -> np.ndarray:
-        """Indices (steps, world · B) of the clips of each step of an epoch."""
-        clips = weighted_epoch(self.weights, np.random.default_rng((self.seed, epoch)))
-        order = np.resize(clips, max(len(clips), self.size))
-        begin = np.linspace(0, len(order) - self.size, self.steps_per_epoch).astype(int)
-        return order[begin[:, None] + np.arange(self.size)]
+        self.caption_ids = np.array([self.numbers[caption.text] for caption in clips.captions])
 
     def batch(self, index: int) -> dict[str, Tensor]:
         """Batch `index`: {"condition": (B, C), "profile": (B, F) bool, "caption": (B,) and "clip": (B,) ids}.
 
         Equal captions have equal ids.
         """
-        epoch, step = divmod(index, self.steps_per_epoch)
-        clips = self._order(epoch)[step, self.rank :: self.world]
-        captions = np.random.default_rng((self.seed, index, self.rank)).integers(self.first[clips], self.first[clips + 1])
+        clips, generator = self.batch_clips(index)
+        captions = generator.integers(self.first[clips], self.first[clips + 1])
         return {
             "condition": self.conditions.vectors[torch.from_numpy(captions)],
             "profile": self.profiles[torch.from_numpy(clips)],
-            "caption": torch.from_numpy(self.numbers[captions]),
+            "caption": torch.from_numpy(self.caption_ids[captions]),
             "clip": torch.from_numpy(clips),
         }

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from pipelines.candidates import best_of
+
 if TYPE_CHECKING:
     from pipelines.sampling import SamplingSettings
     from pipelines.text2motion import TextToMotion
@@ -78,8 +80,7 @@ def best(
     span = slice(columns[0] * model.tokeniser.stride, (columns[-1] + 1) * model.tokeniser.stride)
     features, frames = model.features(codes, tokens)
     motions = [motion[:length][span] for motion, length in zip(features, frames.tolist())]
-    scores = model.scorer([text] * len(codes), condition, motions).view(-1, count)
-    return scores.argmax(1) + count * torch.arange(len(scores), device=scores.device)
+    return best_of(model.scorer([text] * len(codes), condition, motions), count)
 
 
 def nearness(frames: int, seams: Sequence[int]) -> Tensor:

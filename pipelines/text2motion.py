@@ -27,7 +27,7 @@ from models.masked import MaskedTransformer
 from models.residual import ResidualTransformer
 from models.selector import Selector
 from models.vqvae import MotionTokeniser
-from pipelines.candidates import FactScorer, MatchScorer, Scorer
+from pipelines.candidates import FactScorer, MatchScorer, Scorer, best_of, score_steps
 from pipelines.conditioner import Conditioner, JointCondition, LaMPCondition, OwnText, load_conditioner
 from pipelines.layers import FEATURES, composed, layers
 from pipelines.readings import EncoderKey, Reading, encoder_keys, needed_encoders, reading_of
@@ -217,7 +217,7 @@ class TextToMotion:
         texts = [prompt for prompt in prompts for _ in range(count)]
         frames = None if lengths is None else lengths.repeat_interleave(count)
         features, frames, scores = self._motions(texts, frames, sampling, first_sample * count, self.scorer)
-        best = scores.view(-1, count).argmax(1) + count * torch.arange(len(prompts), device=scores.device)
+        best = best_of(scores, count)
         frames = frames[best]
         return features[best, : int(frames.max())], frames
 
@@ -225,9 +225,9 @@ class TextToMotion:
         self, prompts: Sequence[str], lengths: Tensor | None, sampling: SamplingSettings, first_sample: int,
         scorer: Scorer | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """Generate one motion per prompt. Returns features (B, T, D), lengths (B,) in frames, and scores (B,) if there is a scorer.
+        """Generate one motion per prompt.
 
-        The score of a prompt with several steps is the sum of the scores of its steps.
+        Returns features (B, T, D), lengths (B,) in frames, and scores (B,), which are 0 without a scorer.
         """
         plans = [self.plan(prompt, sampling) for prompt in prompts]
         results = []
@@ -243,14 +243,10 @@ class TextToMotion:
                 starts = torch.zeros_like(frames)[:, None]
             else:
                 features, frames, starts = self._in_steps(steps, given, **numbers)
-            scores = torch.zeros(len(rows), device=features.device)
-            ends = torch.cat((starts[:, 1:], frames[:, None]), dim=1)
-            for number, step in enumerate(steps if scorer else ()):
-                spans = list(zip(starts[:, number].tolist(), ends[:, number].tolist()))
-                some = [index for index, (start, end) in enumerate(spans) if start < end]  # a short motion has steps of 0 frames
-                texts, motions = [plans[rows[index]][number][0] for index in some], [features[i][slice(*spans[i])] for i in some]
-                if some:
-                    scores[some] += scorer(texts, step[0][some], motions)
+            scores = torch.zeros(len(rows))
+            if scorer:
+                texts = [[step[0] for step in plans[row]] for row in rows]
+                scores = score_steps(scorer, texts, [step[0] for step in steps], features, starts, frames)
             results.append((features, frames, scores))
         if len(results) == 1:  # the usual case: nothing to concatenate
             return results[0]

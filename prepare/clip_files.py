@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,42 +19,11 @@ from prepare.folder import MOTIONS, write_batch_of_joints, write_lists
 from prepare.open_splits import SPLITS
 from prepare.takes import FPS, Clip
 from utils.errors import UserError
+from utils.workers import Process
 
 COMPOSED = "composed"  # `Clip.source` of compositions (prepare/compose.py)
 BATCH = 64  # clips per batch of feature computation
-AHEAD = 16  # maximum number of submitted jobs per process; `ProcessPoolExecutor.map` would read all jobs into memory at once
 TAG_BATCH = 4096  # captions tagged in one batch; fixed, so that results do not depend on the number of processes
-
-Process = Callable[[Callable, Iterable], Iterator]
-
-
-@contextmanager
-def processes(workers: int) -> Iterator[Process]:
-    """Yield a lazy `map` that uses `workers` processes, or the current process if `workers` is 1.
-
-    An exception cancels pending jobs. Raises `UserError` if a process is killed, for example because memory ran out.
-    """
-    if workers == 1:
-        yield map
-        return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,))
-
-    def in_order(function: Callable, jobs: Iterable) -> Iterator:
-        pending = deque()
-        for job in jobs:
-            pending.append(pool.submit(function, job))
-            if len(pending) > AHEAD * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-
-    try:
-        yield in_order
-    except BrokenProcessPool as error:
-        problem = f"--workers {workers}: a worker process was killed, possibly because memory ran out"
-        raise UserError(f"{problem}; use fewer --workers") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def write_motions(clips: Sequence[Clip], folder: Path, process: Process) -> None:

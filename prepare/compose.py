@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from motion.facts import CHEST, Facts, prove
 from prepare import splice
-from prepare.clip_files import Process
 from prepare.compose_captions import alone, repeated, sequence, together
 from prepare.pieces import CONTEXT, COURSES, GAITS, Piece, Pieces
 from prepare.takes import Clip
 from utils.errors import UserError
+from utils.workers import Process
 
 SHORTEST, LONGEST = 24, 196  # limits of the rows of features in a composition; its joints have one frame more
 KINDS = {  # probability of each kind of composition

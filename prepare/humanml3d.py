@@ -106,7 +106,7 @@ def build(clips: list[Clip], captions: dict[str, bytes], sources: Sources, folde
     from tqdm import tqdm
 
     from prepare.captures import Outcome, build_chunk, chunks
-    from prepare.clip_files import processes
+    from utils.workers import processes
 
     for name in MOTIONS:
         (folder / name).mkdir()

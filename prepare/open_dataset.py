@@ -25,8 +25,8 @@ from prepare.folder import check_replaceable, whole_folder
 from utils.errors import UserError, readable, script
 
 if TYPE_CHECKING:  # these import torch; imported late, to keep --help fast
-    from prepare.clip_files import Process
     from prepare.takes import Clip, Segment, Take
+    from utils.workers import Process
 
 REPORT = "report.txt"
 TITLE = "open dataset"  # first line of the report, by which this script recognises folders that it may replace
@@ -42,10 +42,10 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("--cmu: needs HumanML3D's index, splits and captions too; give their folder with --texts")
     check_replaceable(out, REPORT, TITLE)
 
-    from prepare.clip_files import processes
     from prepare.open_clips import make_clips
     from prepare.open_report import report
     from prepare.open_sources import cmu_segments
+    from utils.workers import processes
 
     published = published_texts(Path(options.texts)) if options.texts else {}
     with whole_folder(out) as folder, processes(options.workers) as process:

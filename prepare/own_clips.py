@@ -15,7 +15,7 @@ from prepare.takes import SHORTEST, Clip, Take
 from utils.errors import UserError
 
 if TYPE_CHECKING:
-    from prepare.clip_files import Process
+    from utils.workers import Process
 
 HELD_OUT = 0.1  # fraction of the files without a given split that val gets; test gets the same fraction
 FEWEST = 3  # minimum number of files without a given split; if there are fewer, all of them are in train

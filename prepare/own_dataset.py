@@ -37,9 +37,9 @@ def main(argv: list[str] | None = None) -> None:
     out = Path(options.out).resolve()
     check_replaceable(out, REPORT, TITLE)
 
-    from prepare.clip_files import processes
     from prepare.open_dataset import write_dataset
     from prepare.own_clips import draw_own_splits, make_own_clips, read_own_takes
+    from utils.workers import processes
 
     with whole_folder(out) as folder, processes(options.workers) as process:
         takes = read_own_takes(Path(options.motions), Path(options.captions), process)

@@ -170,9 +170,9 @@ def unpack(path: Path, out: Path, workers: int) -> None:
     """Write the dataset folder `out` from the file `path`."""
     from motion.features import skeleton_for
     from motion.spec import get_spec
-    from prepare.clip_files import processes
     from prepare.folder import MOTIONS, whole_folder, write_lists
     from utils.progress import progress
+    from utils.workers import processes
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out}: exists already; choose another folder or remove it")

@@ -20,7 +20,7 @@ from motion.ik import with_standard_hubs
 from motion.rotation import euler_to_matrix
 from motion.skeleton import HUMANML3D
 from prepare import open_dataset
-from prepare.clip_files import processes, write_batch
+from prepare.clip_files import write_batch
 from prepare.open_clips import cut, make_clips
 from prepare.open_splits import UNSEEN, draw_splits
 from prepare.raw_files import raw_files
@@ -28,6 +28,7 @@ from prepare.sides import swap_sides
 from prepare.stats import mean_std
 from prepare.takes import LONGEST, SHORTEST, Clip, Take
 from utils.errors import UserError
+from utils.workers import processes
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs the project's reference data")

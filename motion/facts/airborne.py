@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from motion.facts.arms import SIDES
 from motion.facts.frames import ANKLES, FPS, HIPS, NECK, PELVIS, SHOULDERS, TOES, WRISTS, Event, Frames, peaks, runs, smooth, unit
-
-SIDES = ("left", "right")
 
 
 def clearance(frames: Frames) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from motion.facts import DIRECTIONS, Facts, facts_of
+from motion.facts.arms import SIDES
 from motion.facts.frames import ANKLES, FPS, HEAD, HIPS, NECK, PELVIS, SHOULDERS, WRISTS, Frames, smooth, to_body, velocity
 
 ACTIONS = (
@@ -16,7 +17,6 @@ ACTIONS = (
     "balance on one leg", "climb", "jump", "hop", "jumping jacks", "kick", "cartwheel", "flip", "roll", "punch", "throw",
     "circle the arms", "touch elbow to knee",
 )  # fmt: skip
-SIDES = ("left", "right")
 EDGE = 8  # frames; an action that begins or ends this close to the start or the end of the motion is cut off there
 SWING = 0.05  # metres; smaller movements to and fro are ignored
 COUNTS, IS = (0.5, 1.5, 2.5), (0.5,)
