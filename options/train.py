@@ -112,8 +112,8 @@ class TrainVQ(Evaluated, Training):
         0.0, "weight of the error (in m/s) of foot velocities, in the frames in which the real foot stands on the floor"
     )
     init: str = option(
-        "", "run or folder of a tokeniser whose weights initialise the new tokeniser; the decoder of the new tokeniser may be wider "
-        "than that of the other tokeniser",
+        "", "run or folder of a tokeniser whose weights initialise the new tokeniser; the decoder of the new tokeniser may be "
+        "wider than that of the other tokeniser",
     )  # fmt: skip
 
 
@@ -210,7 +210,7 @@ class TrainT2M(Evaluated, Training):
         "words) is set to zero",
     )  # fmt: skip
     share_weight: bool = option(
-        False, "residual stage: embed and predict the codes of a quantiser with the same table, as in MoMask's release"
+        False, "residual stage: embed and predict the codes of a quantiser with the same embedding table, as in MoMask's release"
     )
 
 
@@ -310,7 +310,8 @@ class TrainEvaluator(Training):
     warm_up_iter: int = option(50, "number of steps in which the learning rate rises linearly to --lr")
     schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
     init: str = option(
-        "", "run of an evaluator whose weights and word vectors initialise the new evaluator; both evaluators must have the same sizes"
+        "",
+        "run of an evaluator whose weights and word vectors initialise the new evaluator; both evaluators must have the same sizes",
     )
     glove: str = option("", "folder of GloVe vectors; default: glove/ if this folder exists, otherwise MiniLM's word-piece vectors")
     movement_hidden: int = option(512, "number of hidden channels of the movement encoder")
