@@ -94,7 +94,7 @@ class OutputFiles(WrittenFiles):
         choices=("number", "prompt"),
     )  # fmt: skip
     overwrite: bool = option(False, "delete the motions of earlier runs from the result folder before the generation")
-    is_continue: bool = option(False, "resume an interrupted run: keep the motions that are finished, and generate the others")
+    is_continue: bool = option(False, "resume an interrupted run: keep its finished motions, and generate all other motions")
 
 
 @dataclass(frozen=True)
