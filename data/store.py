@@ -2,7 +2,8 @@
 
 A folder in HumanML3D's layout (`new_joint_vecs/*.npy`, each `(T, D)`; `train.txt`, `val.txt`, …; `Mean.npy`, `Std.npy`) contains
 tens of thousands of small files. `MotionStore` concatenates all motions in the file `motions.pack`, the *pack*, so that a batch can
-be read by one indexing operation. The pack contains float32 rows `(R, D)`, then an index in JSON, then the size of the index in 8 bytes.
+be read by one indexing operation. The pack contains float32 rows `(R, D)`, then an index in JSON, then the size of the index in 8
+bytes.
 
 Batches are `{"motion": (B, W, D) float32, normalised, zero beyond a clip's end; "lengths": (B,) int64, frames}`.
 """

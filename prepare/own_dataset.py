@@ -1,4 +1,4 @@
-"""Build a dataset of your own motions, in HumanML3D's layout.
+"""Build a dataset in HumanML3D's layout from your own motions.
 
     python -m prepare.own_dataset --motions DIR --captions captions.csv --out dataset/Mine
 
