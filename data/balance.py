@@ -1,4 +1,4 @@
-"""Compute sampling weights that draw rare actions more often, and draw epochs with these weights.
+"""Compute sampling weights that draw rare actions more often, and draw the clips of an epoch with these weights.
 
 The file `actions.csv` in a dataset folder has one row per clip. Its columns include `clip` (name of the clip), `action` (main
 action of the clip) and `source` (name of the source dataset).
@@ -85,7 +85,7 @@ def weighted_epoch(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """
     ends = np.cumsum(weights / weights.mean())
     points = np.arange(len(weights)) + rng.random()
-    index = np.searchsorted(ends, points, side="right").clip(max=len(weights) - 1)  # sorted
+    index = np.searchsorted(ends, points, side="right").clip(max=len(weights) - 1)  # in ascending order
     copies = np.bincount(index, minlength=len(weights))
     number = np.arange(len(index)) - (copies.cumsum() - copies)[index]
     return index[((number + rng.random(len(index))) / copies[index]).argsort()]

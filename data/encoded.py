@@ -49,9 +49,9 @@ class TokenStore:
 
 
 def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each clip and each of its first `stride` frames: the first row and the number of the tokens from this frame on.
+    """Return the first row (N, stride) and the number of tokens (N, stride) of each clip in a `TokenStore`.
 
-    Returns two arrays (N, stride).
+    A column belongs to one of the first `stride` frames of the clips: the frame from which the clips are tokenised onwards.
     """
     tokens = (lengths[:, None] - np.arange(stride)) // stride
     return tokens.cumsum().reshape(tokens.shape) - tokens, tokens

@@ -68,7 +68,7 @@ class CaptionedLatents(CaptionedCrops):
         return torch.from_numpy(self.latents[:: max(1, len(self.latents) // size)].astype(np.float32))
 
     def batch(self, index: int) -> dict[str, Tensor]:
-        """Batch `index`; see `tensors`."""
+        """Return batch `index`, in the format of `tensors`."""
         return self.tensors(self.crops(index))
 
     def tensors(self, crops: Crops) -> dict[str, Tensor]:

@@ -63,7 +63,7 @@ def read_prompt_file(path: str | Path, longest: int, as_given: bool = False) -> 
         raise UserError(f"--text_path {path}: not a UTF-8 text file; save it as UTF-8") from None
     prompts = [parse_line(line, f"{path}, line {number}", longest) for number, line in enumerate(lines, start=1) if line.strip()]
     if not prompts:
-        raise UserError(f"--text_path {path}: no prompt in it; write lines <text>#<frames> or <text>#NA")
+        raise UserError(f"--text_path {path}: contains no prompt; write lines <text>#<frames> or <text>#NA")
     given = sum(prompt.frames is not None for prompt in prompts)
     if as_given or given in (0, len(prompts)):
         return prompts
@@ -118,7 +118,7 @@ def read_sections(words: Sequence[str], frames: int) -> list[tuple[int, int]]:
     for (start, stop), (following, last) in pairwise(sections):
         if following < stop:
             overlap = f"frames {start},{stop} and {following},{last} overlap"
-            raise UserError(f"--mask_edit_section: {overlap}; join them or move them apart")
+            raise UserError(f"--mask_edit_section: {overlap}; merge the two sections or move them apart")
     return sections
 
 

@@ -37,7 +37,7 @@ class Source:
         equal the position and heading of the source in frame `source_frame`."""
         skeleton, target = skeleton_for(joints.shape[2]), self.joints[source_frame].to(joints)
         forward = yaw(joints - joints[:, frame, 0][:, None, None], facing(joints[:, frame], skeleton)[:, None, None])
-        inverse = facing(target, skeleton) * joints.new_tensor([-1, 1, 1])  # the opposite rotation
+        inverse = facing(target, skeleton) * joints.new_tensor([-1, 1, 1])  # the mirrored heading gives the opposite rotation
         return yaw(forward, inverse) + target[0]
 
 
@@ -59,11 +59,11 @@ def source_of(motion: Motion, spec: DatasetSpec, name: str) -> Source:
     joints, features = motion.joints, getattr(motion, "file_features", None)
     if joints.shape[1] != spec.num_joints:
         count = f"{joints.shape[1]} joints, but the weights are for {spec.num_joints} (dataset {spec.name})"
-        raise UserError(f"{name}: {count}; use a motion with that skeleton, or choose other weights with --dataset_name and --name")
+        raise UserError(f"{name}: {count}; use a motion with this skeleton, or choose other weights with --dataset_name and --name")
     joints = torch.from_numpy(at_rate(joints, motion.fps, spec.fps))
     if len(joints) < SHORTEST:
         raise UserError(f"{name}: {len(joints)} frames at {spec.fps:g} fps; {SHORTEST} or more are needed")
-    if features is not None and len(joints) == len(features):  # unchanged, unless the motion was resampled
+    if features is not None and len(joints) == len(features):  # the motion was not resampled
         return Source(torch.from_numpy(features), joints)
     return from_joints(joints, spec)
 

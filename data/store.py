@@ -77,7 +77,7 @@ class Normaliser:
         if mean.shape != std.shape:
             raise UserError(f"statistics: mean has width {mean.size}, std {std.size}; take both from the same folder")
         if not (std > 0).all():
-            raise UserError(f"statistics: std at dimension {int(np.argmin(std))} is not positive; compute it from train.txt")
+            raise UserError(f"statistics: std at dimension {int(np.argmin(std))} is not positive; compute std from train.txt")
         self.mean, self.std = np.float32(mean), np.float32(std)
 
     @property
@@ -124,7 +124,7 @@ class Normaliser:
 
     @classmethod
     def from_dataset(cls, spec: DatasetSpec) -> Normaliser:
-        """The dataset's statistics. As in MoMask, the standard deviations of root and foot contacts are divided by `feat_bias`."""
+        """The dataset's statistics. As in MoMask, std is divided by `feat_bias` for the root and the foot contacts."""
         remedy = "copy the dataset's Mean.npy and Std.npy into this folder, or compute both files with prepare/stats.py"
         mean, std = (_statistics(spec.root / name, remedy) for name in ("Mean.npy", "Std.npy"))
         if mean.size != spec.dim:
@@ -285,7 +285,7 @@ class MotionStore:
         self.skipped: dict[str, str] = {**index["skipped"], **irregular}
         if not index["names"]:
             first = next((f"{name}: {reason}" for name, reason in self.skipped.items()), "it holds no .npy file")
-            raise UserError(f"{folder}: no usable motion ({first}); check that this is dataset '{spec.name}'")
+            raise UserError(f"{folder}: no usable motion ({first}); check that this folder is of dataset '{spec.name}'")
         if self.skipped:
             reasons = [f"{name} ({reason})" for name, reason in self.skipped.items()]
             print(f"{folder}: skipped {len(reasons)} of {len(files)} motions: {named(reasons)}", file=sys.stderr)
@@ -295,7 +295,7 @@ class MotionStore:
         self._index = {name: index for index, name in enumerate(self.names)}
 
     def _open(self, files: list[os.DirEntry], spec: DatasetSpec) -> tuple[Path, dict]:
-        """Path and index of the pack of these files. If no pack of these files exists, it is written."""
+        """Path and index of the pack of these files. If no pack of these files exists, a pack is written."""
         fingerprint = _fingerprint(files, spec.dim)
         cache = cache_folder(self.root, self.cache_dir) / PACK
         packs = [cache] if self.cache_dir else [self.root / PACK, cache]
@@ -317,7 +317,7 @@ class MotionStore:
             raise UserError(f"{path}: no such split file; splits in this folder: {splits}")
         names = listed_names(path)
         if bare := [name.removesuffix(".npy") for name in names if name not in self and name.removesuffix(".npy") in self]:
-            note(f"{path}: {len(bare)} names end in .npy, which is ignored: {named(bare)}")
+            note(f"{path}: {len(bare)} names end in .npy; this suffix is ignored: {named(bare)}")
         return [name if name in self else name.removesuffix(".npy") for name in names]
 
     def clips(self, names: Sequence[str]) -> Clips:

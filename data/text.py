@@ -71,7 +71,7 @@ def parse_captions(content: str, source: str | Path, faults: list[str] | None = 
         captions.append(caption) if caption.text else bad.append(f"{source}: line {number} has no caption")
     if not captions:
         reason = bad[0] if bad else f"{source}: no captions"
-        raise UserError(f"{reason}; write one per line as caption#tokens#start#end")
+        raise UserError(f"{reason}; write one caption per line as caption#tokens#start#end")
     if faults is not None:
         faults += bad
     elif bad:
@@ -147,7 +147,7 @@ class CaptionedClips:
         in_range = (whole.lengths >= spec.min_frames) & (whole.lengths < spec.max_frames)
         kept: list[tuple[str, int, int, list[Caption]]] = []
         faults: list[str] = []
-        lines: list[str] = []  # malformed lines of clips that also have valid ones
+        lines: list[str] = []  # malformed lines of clips that also have valid lines
         for index in progress(np.flatnonzero(in_range), desc=f"texts of {split}", unit="clip"):
             try:
                 captions = read_captions(folder / f"{whole.names[index]}.txt", lines)

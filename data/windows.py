@@ -34,7 +34,7 @@ def motion_files(folder: Path) -> list[os.DirEntry]:
     report_skipped(irregular, len(entries))
     if not files:
         kinds = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
-        raise UserError(f"{folder}: no {kinds} file in it; --motions must name a folder of motions")
+        raise UserError(f"{folder}: contains no {kinds} file; --motions must name a folder of motions")
     return files
 
 
@@ -53,7 +53,7 @@ def named_files(paths: Sequence[str]) -> list[Path]:
     files: dict[Path, Path] = {}  # by resolved path
     for path in map(Path, paths):
         if not path.exists():
-            raise UserError(f"{path}: no such file or folder; --motions takes {', '.join(SUFFIXES)} files or folders of them")
+            raise UserError(f"{path}: no such file or folder; --motions takes {', '.join(SUFFIXES)} files or folders of such files")
         for file in map(Path, motion_files(path)) if path.is_dir() else [path]:
             files.setdefault(file.resolve(), file)
     return list(files.values())
@@ -113,7 +113,7 @@ def windows_of(motions: dict[Path, np.ndarray], window: int, stride: int) -> lis
 
 
 def cut(frames: int, window: int, stride: int) -> list[tuple[int, int]]:
-    """Start and end frame of each window of a motion. All are multiples of `stride`, except the end of the last window.
+    """Start and end frame of each window of a motion. These frames are multiples of `stride`, except the end of the last window.
 
     No window is longer than `window` frames, and all windows have about the same length. `window` must be at least `stride`.
     """

@@ -88,7 +88,7 @@ def lower_words(label: str) -> str:
 
 
 def actions_in(label: str, source: str = "") -> tuple[str, ...]:
-    """Return the actions that a label or caption names, the main action first. If it names no action, the tuple is empty.
+    """Return the actions that a label or caption names, the main action first. If the label names no action, the tuple is empty.
 
     Args:
         label: description in words or, for Bandai-Namco, a content such as "walk-turn-left".

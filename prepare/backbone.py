@@ -114,8 +114,8 @@ def needed(tokenizer: Tokenizer, captions: list[str]) -> list[str]:
 
 
 def parts(state: dict[str, Tensor], rows: list[int], layers: int) -> Iterator[tuple[str, Tensor]]:
-    """Yield each weight (name, tensor) of the reduced BERT. It has the rows `rows` of the word embeddings, the first `layers`
-    layers, and no pretraining heads."""
+    """Yield each weight (name, tensor) of the reduced BERT. The weights are the rows `rows` of the word embeddings and the first
+    `layers` layers, without pretraining heads."""
     for name, value in state.items():
         stem = name.removeprefix("bert.")
         is_dropped_layer = stem.startswith("encoder.layer.") and int(stem.split(".")[2]) >= layers

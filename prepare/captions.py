@@ -120,8 +120,8 @@ def mood_of(name: str, style: str, label: str) -> phrases.Mood:
 def captions(name: str, content: str, style: str, joints: np.ndarray, label: str = "", further: bool = False) -> list[str]:
     """Return different captions of one clip. A caption may express the style, state measured details, do both, or do neither.
 
-    A clip with a content has six captions, and a clip with a label has eight. For half of the clips, the first caption expresses
-    the style. Retrieval metrics use the first caption.
+    A clip with a content has six captions, and a clip with a label has eight captions. For half of the clips, the first caption
+    expresses the style. Retrieval metrics use the first caption.
 
     Args:
         name: name of the clip, used as random seed.
@@ -135,7 +135,7 @@ def captions(name: str, content: str, style: str, joints: np.ndarray, label: str
     """
     clause_of, mood = clause_writer(name, content, prove(joints), label), mood_of(name, style, label)
     plain = phrases.Mood(who=mood.who)
-    rng = random.Random(name)  # a string gives the same sequence in every process
+    rng = random.Random(name)  # a string as seed gives the same sequence in every process
     variants = [(plain, False), (mood, False), (plain, True), (mood, True), (mood, False), (mood, True)]
     if rng.random() < 0.5:
         variants[:2] = variants[1::-1]
@@ -178,7 +178,7 @@ def distinct(
                 if drafts[-1][:2] == (False, False):
                     break
         if drafts:
-            *_, text, clause = min(drafts, key=lambda draft: draft[:2])  # the first of the equally good drafts
+            *_, text, clause = min(drafts, key=lambda draft: draft[:2])  # `min` returns the first of equally good drafts
             texts[text.rstrip(".")] = text
             used.add(clause)
     return list(texts.values())[len(existing) :]

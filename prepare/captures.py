@@ -111,7 +111,7 @@ class Sources:
         motion = read_amass(path)
         if not motion.fps >= FPS:
             raise UserError(f"{path}: {motion.fps:g} frames per second; expected at least {FPS}")
-        model = self.models["male" if motion.gender == "male" else "female"]  # as in the published code, never neutral
+        model = self.models["male" if motion.gender == "male" else "female"]  # the published code uses no neutral model
         return model.joints(motion.every(int(motion.fps / FPS))).numpy()[..., [0, 2, 1]]
 
 

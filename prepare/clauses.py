@@ -24,7 +24,7 @@ class Voice:
         self.rng, self.subject, self.words, self.wide = rng, subject, pronouns._asdict(), wide
 
     def pick(self, choices: tuple[str, ...], **words: str) -> str:
-        """Return a random phrase of `choices`. Its placeholders are filled with the pronouns and with `words`."""
+        """Return a random phrase of `choices`. The placeholders of the phrase are filled with the pronouns and with `words`."""
         if self.wide:
             choices += wordings.MORE.get(choices, ())
         return self.rng.choice(choices).format(**self.words, **words)
@@ -57,7 +57,7 @@ def side(is_left: bool) -> str:
 
 # -------------------------------------------------------------------------------------------------- clauses by content
 def turning(voice: Voice, turn: Turn, rich: bool) -> str:
-    """The clause of a turn. A rich clause states the angle if it differs by at most 12° from a multiple of 45°."""
+    """The clause of a turn. A rich clause states the angle if it is at most 12° from one of the angles in `phrases.TURNS`."""
     angle = min((angle for angle in phrases.TURNS if angle), key=lambda angle: abs(angle - abs(turn.degrees)))
     named = angle if rich and abs(angle - abs(turn.degrees)) <= 12 else 0
     return voice.pick(phrases.TURNS[named], side=side(turn.degrees > 0))
@@ -142,7 +142,7 @@ def gesture(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
 
 
 def name_hands(voice: Voice, up: list[bool]) -> str:
-    """Words for the raised hands, such as 'her left hand' or 'both arms'. `up` states whether the (left, right) hand is raised."""
+    """Words for the raised hands, such as 'her left hand' or 'both arms'. `up` (left, right) states which hands are raised."""
     part = voice.rng.choice(("hand", "hand", "arm"))
     both_hands = voice.pick((f"both {part}s", f"both {part}s", f"both of {{their}} {part}s"))
     one_hand = voice.pick((f"{{their}} {side(up[0])} {part}",))

@@ -23,7 +23,7 @@ from utils.workers import Process
 
 COMPOSED = "composed"  # `Clip.source` of compositions (prepare/compose.py)
 BATCH = 64  # clips per batch of feature computation
-TAG_BATCH = 4096  # captions tagged in one batch; fixed, so that results do not depend on the number of processes
+TAG_BATCH = 4096  # captions tagged in one batch; a constant, so that the tokens do not depend on the number of processes
 
 
 def write_motions(clips: Sequence[Clip], folder: Path, process: Process) -> None:

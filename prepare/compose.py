@@ -38,9 +38,10 @@ COUNTED = (  # actions whose repetitions can be counted
     "jump", "hop", "kick", "squat", "throw", "bow", "cartwheel", "touch elbow to knee", "circle the arms", "punch",
 )  # fmt: skip
 FOLLOWS = {"sit down": ("stand up",), "lie down": ("get up from the floor",)}  # action → the only actions that may come next
-UP = tuple(action for after in FOLLOWS.values() for action in after)  # begin seated or lying; in an outing, the walk comes later
-STOPPED = (24, 50)  # minimum and maximum frames of standing still after a walk or run, or after an action of `COUNTED`
-RARE = 0.25  # `power` of `Pieces.action` for actions that mostly have few clips: raises their probability
+# Actions that begin seated or lying. In an outing with such an action, the walk or run comes after the action.
+UP = tuple(action for after in FOLLOWS.values() for action in after)
+STOPPED = (24, 50)  # minimum and maximum number of frames of standing still after a walk or run, or after an action of `COUNTED`
+RARE = 0.25  # value of `power` in `Pieces.action` that draws actions with few clips more often than the default
 STRAIGHT_ON = ("walk", "run")  # gaits of an outing
 UPRIGHT = 25.0  # degrees; if the person leans farther, a gesture is not combined with the legs of another clip
 
@@ -77,7 +78,7 @@ def compose(clips: Sequence[Clip], fraction: float, seed: int = 0, process: Proc
 
 
 def draw_all(numbers: Sequence[int], clips: Sequence[Clip], seed: int) -> list[Composed]:
-    """Draw the compositions with these numbers. Numbers for which no pieces fit are skipped."""
+    """Draw the compositions with the given `numbers`. If no pieces fit for a number, this number is skipped."""
     pieces = Pieces(clips)
     if not pieces.clips:
         return []

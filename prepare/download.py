@@ -38,7 +38,7 @@ IGNORED = ("__MACOSX", ".DS_Store")  # names that macOS adds to archives; they a
 
 @dataclass(frozen=True)
 class Weights:
-    """A checkpoint file to download into a new run folder."""
+    """A checkpoint file to download, and the new folder in which it is stored."""
 
     url: str
     folder: Path  # <checkpoints_dir>/<dataset_name>/<name>
@@ -210,7 +210,7 @@ def damage(path: Path) -> str:
 
 
 def mismatch(path: Path, kind: str) -> str:
-    """Describe why a file cannot be loaded as a model of this kind. Returns "" if it can be loaded."""
+    """Describe why a file cannot be loaded as a model of the kind `kind`. Returns "" if the file can be loaded."""
     from models.upstream.released import load_released
 
     try:
@@ -221,7 +221,7 @@ def mismatch(path: Path, kind: str) -> str:
 
 
 def reject(path: Path, problem: str) -> None:
-    """Rename a bad download, so that the next run downloads it again, and raise `UserError`."""
+    """Rename a bad download and raise `UserError`. The next call of the script then downloads the file again."""
     renamed = path.with_name(f"{path.name}.bad")
     path.rename(renamed)
     raise UserError(f"the download {problem}; it was renamed to {renamed}; run the command again to repeat the download")

@@ -22,7 +22,7 @@ WALKING = 1.9  # m/s, maximum speed of walking
 
 # ------------------------------------------------------------------------------------------------------------------ gait
 def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[Part]:
-    """The parts of a caption about walking, running, sneaking or dribbling. They depend on the measured path and on the label."""
+    """The parts of a caption about walking, running, sneaking or dribbling, written from the measured path and the label."""
     if facts.direction == "in place" and facts.speed < 0.4 and kind != "dribble":
         return []
     rising = [*facts.of("sit down"), *facts.of("stand up")]
@@ -37,7 +37,7 @@ def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[
         verbs_of_gait = phrases.GAITS[kind].verbs[1]
         return [Part(0, f"{voice.pick(verbs_of_gait)} {voice.pick(course)}", False)]
     if "stop" in label and "turn" not in label:
-        facts = replace(facts, turns=())  # a person who brakes turns a little without intending to
+        facts = replace(facts, turns=())  # a person who stops abruptly turns a little by accident
     clause = locomotion(voice, facts, rich and "stop" not in label, kind)
     veer = re.search(r"(?:veer|run|turn) (left|right)", label)
     if veer and not facts.turns and " left" not in clause and " right" not in clause:
@@ -130,7 +130,7 @@ WRITERS: dict[str, Writer] = {
     "turn": partial(labelled, table=activities.SPIN, instead=(("ropes", activities.ROPES),)),
     "hold a pose": partial(labelled, table=activities.POSE),
 }  # fmt: skip
-WITHIN = {  # action → actions that its phrases already imply and that are therefore not mentioned separately
+WITHIN = {  # action → implied actions: the phrases of the action imply them, so they are not mentioned separately
     "walk": ("turn", "stop"), "run": ("turn", "stop"), "basketball": ("turn",), "throw": ("basketball",), "duck": ("run",),
     "roll": ("run",), "jump": ("run", "stop"), "kick": ("soccer", "karate", "jump"),
     "pick up": ("walk", "squat", "stretch", "raise an arm"),

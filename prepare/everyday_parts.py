@@ -17,7 +17,7 @@ from prepare.actions import actions_in
 from prepare.clauses import Voice, side, times
 
 MAX_PARTS = 3
-UNUSUAL_SEATS = ("floor", "high")  # always mentioned, because a caption without a seat suggests a chair
+UNUSUAL_SEATS = ("floor", "high")  # these seats are always mentioned, because a caption without a seat suggests a chair
 
 
 class Part(NamedTuple):
@@ -256,7 +256,7 @@ def wave(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def hand_words(voice: Voice, up: list[bool]) -> dict[str, str]:
-    """The values of `limb_words` for raised hands. `up` states whether the (left, right) hand is raised."""
+    """The values of `limb_words` for raised hands. `up` (left, right) states which hands are raised."""
     events = tuple(Event("", 0, 0, side(is_left)) for is_left, is_up in zip((True, False), up) if is_up)
     return limb_words(voice, events, ("hand", "hand", "arm"))
 

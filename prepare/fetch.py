@@ -57,7 +57,7 @@ def fetch(url: str, path: Path) -> None:
             reason = str(error) or type(error).__name__
         except OSError as error:
             reason = error.strerror or error
-            raise UserError(f"{part}: cannot be written ({reason}); free disk space or change the folder") from None
+            raise UserError(f"{part}: cannot be written ({reason}); free disk space, or choose another folder") from None
         else:
             continue
         failures = 1 if _size(part) > before else failures + 1

@@ -129,7 +129,7 @@ def build(clips: list[Clip], captions: dict[str, bytes], sources: Sources, folde
 def report(outcomes: list[Outcome]) -> None:
     """Print how many clips were built. For each problem, print the number of affected clips per AMASS dataset, and examples."""
     built = sum(not outcome.problem for outcome in outcomes)
-    print(f"{built:,} of {len(outcomes):,} clips built, each with its mirror")
+    print(f"{built:,} of {len(outcomes):,} clips built, each with its mirror image")
     for problem, count in Counter(outcome.problem for outcome in outcomes if outcome.problem).most_common():
         failed = [outcome for outcome in outcomes if outcome.problem == problem]
         by_dataset = Counter(outcome.clip.dataset for outcome in failed).most_common()

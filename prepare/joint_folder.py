@@ -83,7 +83,7 @@ def captioned_files(folder: Path, table: Path) -> Iterator[JointFile]:
     rows = defaultdict(list)
     for line, row in enumerate(read_rows(table, ("file",)), start=2):
         if not row.get("caption") and not row.get("label"):
-            raise UserError(f"{table}: line {line} has neither a caption nor a label; write one, or remove the line")
+            raise UserError(f"{table}: line {line} has neither a caption nor a label; add one, or remove the line")
         if row.get("split", "") not in SPLIT_NAMES:
             raise UserError(f"{table}: line {line}: split '{row['split']}'; choose train, val or test, or leave it empty")
         rows[row["file"]].append((line, row))

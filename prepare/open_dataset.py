@@ -2,10 +2,10 @@
 
     python -m prepare.open_dataset --bandai DIR --cmu DIR --hdm05 DIR --joints DIR --texts DIR --compositions 0.3 --out dataset/Open
 
-Segments of CMU's captures have HumanML3D's human captions; captions of all other clips are generated from their label and joints
-(prepare/captions.py). The output folder contains new_joint_vecs (T, 263), new_joints (T, 22, 3), texts, Mean.npy, Std.npy, the
-splits, actions.csv and report.txt. Two builds with the same input and flags give identical files. An interrupted build leaves no
-output folder.
+Segments of CMU's captures have HumanML3D's human captions; captions of each other clip are generated from its label and
+joints (prepare/captions.py). The output folder contains new_joint_vecs (T, 263), new_joints (T, 22, 3), texts, Mean.npy, Std.npy,
+the splits, actions.csv and report.txt. Two builds with the same input and flags give identical files. An interrupted build leaves
+no output folder.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         takes = read_takes(options, segments, process)
         clips = make_clips(takes)
         if not clips:
-            raise UserError(f"no take can be used; problem of the first, {takes[0].name}: {takes[0].problem or 'too short'}")
+            raise UserError(f"no take can be used; problem of the first take, {takes[0].name}: {takes[0].problem or 'too short'}")
         clips, captions = write_dataset(clips, published, options.compositions, folder, process, excerpts=True)
         lines = report(takes, clips, captions, segments if options.cmu else {})
         (folder / REPORT).write_text(readable("\n".join([TITLE, *lines, ""])), encoding="utf-8")
@@ -76,7 +76,7 @@ def read_takes(options: BuildOpen, segments: dict[str, list[Segment]], process: 
         if folder := getattr(options, flag):
             new = {take.name: take for take in tqdm(process(reader, files(Path(folder))), flag, unit=" takes")}
             if not new:
-                raise UserError(f"--{flag} {folder}: no {example} in it or its archives")
+                raise UserError(f"--{flag} {folder}: the folder and its archives contain no {example}")
             takes.update(new)
 
     read("bandai", bandai_files, read_bandai, "dataset-<n>_<content>_<style>_<id>.bvh")
@@ -113,7 +113,7 @@ def write_dataset(
     every = [*clips, *cut, *composed]
     write_splits(every, folder)
     write_actions(every, folder)
-    write_statistics(folder, [clip.name for clip in clips if clip.split == "train"])  # independent of excerpts and compositions
+    write_statistics(folder, [clip.name for clip in clips if clip.split == "train"])  # not of excerpts and compositions
     count = sum(map(len, captions.values())) + sum(len(published[name].splitlines()) for name in published_names)
     return every, count
 

@@ -148,7 +148,7 @@ def read_amc(file: AmcFile) -> tuple[np.ndarray, float | None]:
 
 def hdm05_files(folder: Path) -> Iterator[AmcFile]:
     """Yield HDM05's cut takes. A file name contains actor and action: the take HDM_bd_squat1Reps_004_120.amc shows the actor bd and
-    the action squat1Reps. Its skeleton is in HDM_bd.asf."""
+    the action squat1Reps. The skeleton of this take is in HDM_bd.asf."""
     skeletons = {file.path.stem: file for file in raw_files(folder, lambda path: path.suffix.lower() == ".asf")}
     for file in raw_files(folder, lambda path: path.suffix.lower() == ".amc" and HDM05_NAME.match(path.stem) is not None):
         subject, actor, action = HDM05_NAME.match(file.path.stem).groups()[:3]

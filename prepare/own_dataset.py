@@ -30,7 +30,7 @@ FEW_CLIPS, FEW_MINUTES = 30, 5.0
 @script
 def main(argv: list[str] | None = None) -> None:
     options = parse(BuildOwn, argv)
-    required = (("motions", "folder of motion files"), ("captions", "table of their captions"), ("out", "output folder"))
+    required = (("motions", "folder of motion files"), ("captions", "table of captions"), ("out", "output folder"))
     for flag, meaning in required:
         if not getattr(options, flag):
             raise UserError(f"--{flag}: missing; give the {meaning}")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # torch is imported late, to keep --help fast
     from motion.spec import DatasetSpec
 
 STEP = 1e-4  # metres; resolution of the stored joint coordinates
-CLOSE = 0.05  # metres; if the mean distance of a clip M<name> from the mirror image of <name> is not smaller, M<name> is stored
+CLOSE = 0.05  # metres; a clip M<name> is stored unless its mean distance from the mirror image of <name> is smaller
 BATCH = 64  # number of clips whose features are computed in one batch
 INDEX, JOINTS, TEXTS = "index.json", "joints", "texts.json"
 COPIED = ("Mean.npy", "Std.npy", "actions.csv", "composed.txt")  # stored unchanged if they exist
@@ -87,7 +87,7 @@ def pack(config: PackDataset, out: Path) -> None:
         for number, plane in enumerate(planes(values)):
             file.writestr(f"{JOINTS}.{number}", plane)
     size = out.stat().st_size / 2**20
-    print(f"{out}: {len(kept)} clips and {len(mirrors)} mirrored ones, {sum(contents['frames'])} frames, {size:.1f} MiB")
+    print(f"{out}: {len(kept)} clips and {len(mirrors)} mirrored clips, {sum(contents['frames'])} frames, {size:.1f} MiB")
 
 
 def mirrored_names(clips: Clips, spec: DatasetSpec) -> set[str]:
@@ -194,7 +194,7 @@ def unpack(path: Path, out: Path, workers: int) -> None:
         work = process(partial(write_batch, folder=folder, step=index["step"], skeleton=skeleton), batches)
         for _ in progress(work, desc="features", unit="batch", total=len(batches)):
             pass
-    print(f"{out}: {len(jobs)} clips and {len(mirrors)} mirrored ones")
+    print(f"{out}: {len(jobs)} clips and {len(mirrors)} mirrored clips")
 
 
 def read(path: Path) -> tuple[dict, dict[str, str], dict[str, bytes], list[np.ndarray]]:

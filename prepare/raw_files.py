@@ -1,4 +1,4 @@
-"""Read text files, such as downloaded motion captures, from a folder and from the archives in it."""
+"""Read text files, such as downloaded motion captures, from a folder and from the archives in this folder."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Write a small checkpoints folder for distribution. It contains the best weights in fp16 or int8, statistics and settings, but no
-files for resuming a training.
+"""Write a small checkpoints folder for distribution. The folder contains the best weights in fp16 or int8, statistics and
+settings, but no files for resuming the training.
 
     python -m prepare.release --dataset_name open --runs vq lamp masked residual length selector evaluator m2t \\
         --int8 vq lamp masked residual evaluator m2t

@@ -26,7 +26,7 @@ FPS = 20
 FEET = ((7, 10), (8, 11))  # left, right: ankle, toe
 GAPS = (4, 6, 8, 10, 12, 15, 18)  # possible lengths of a transition in frames; the shortest transition that is slow enough is used
 FASTER = 1.35  # before foot locking: maximum speed in a transition divided by the maximum speed in the two motions
-GENTLE = 25.0  # m/s²; maximum acceleration in a transition, unless the two motions themselves accelerate more
+GENTLE = 25.0  # m/s²; maximum acceleration in a transition, unless one of the two motions accelerates more
 # m/s; maximum speed of each joint in a transition (higher for the legs), unless the joint moves faster at the ends of the motions
 BRISK = np.where(np.isin(np.arange(22), (4, 5, 7, 8, 10, 11)), 3.2, 2.0)
 STEP = 0.06  # m; a foot that moves farther than this during a transition is lifted
@@ -43,7 +43,7 @@ class Seam(NamedTuple):
 
     leave: int
     enter: int
-    distance: float  # m, root mean square over the joints, of positions and velocities
+    distance: float  # m; Euclidean distance between the pose vectors (`pose_vectors`) of the two frames
 
 
 def speeds(joints: ndarray) -> ndarray:

@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.split:
         listed = root / f"{args.split}.txt"
         if not listed.exists():
-            raise UserError(f"{listed}: no such split; choose another --split, or omit it to use all clips")
+            raise UserError(f"{listed}: no such split; choose another --split, or omit --split to use all clips")
         names = listed_names(listed)
     else:
         names = sorted(path.stem for path in (root / "new_joint_vecs").glob("*.npy"))

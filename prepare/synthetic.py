@@ -24,7 +24,7 @@ from options.prepare import WriteSynthetic
 from utils.errors import UserError, script
 
 FPS = 20
-# Lengths in metres.
+# The following lengths are in metres.
 ANKLE = 0.08  # height of the ankle of a standing foot
 STANCE = 0.1  # distance of each foot from the middle of the body
 HIP = 0.06  # distance of each hip from the middle of the body
@@ -249,8 +249,8 @@ def random_clip(rng: np.random.Generator) -> tuple[str, np.ndarray]:
 def write_synthetic(root: str | Path, clips: int = 64, seed: int = 0) -> None:
     """Write a dataset folder in HumanML3D's layout: features, joints, texts, statistics and splits.
 
-    About three quarters of the clips are in train, and one eighth each in val and test. Motions and captions are determined by
-    `clips` and `seed`. Raises `UserError` for fewer than 8 clips.
+    About three quarters of the clips are in train, one eighth is in val, and one eighth is in test. Equal `clips` and `seed` give
+    equal motions and captions. Raises `UserError` for fewer than 8 clips.
     """
     import torch
 

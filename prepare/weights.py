@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
         words = command(config, name)
         print(f"{name}: {shlex.join(words)}", flush=True)
         if code := subprocess.run([sys.executable, *words], check=False).returncode:
-            raise UserError(f"{name}: the stage ended with exit code {code}; see the message above; repeat the command to resume it")
+            raise UserError(f"{name}: the stage ended with exit code {code}; see the message above; repeat the command to resume")
 
 
 def command(config: TrainWeights, name: str) -> list[str]:

@@ -211,7 +211,7 @@ def test_bad_input_is_one_clear_line(generate, capsys, tmp_path, case):
         (b"a person walks#40\n#60\n", "line 2: the text is empty"),
         (b"a person walks#3\n", "line 1: a length of 3 frames"),
         (b"a person walks#-4\n", "length '-4'"),
-        (b"\n\n", "no prompt in it"),
+        (b"\n\n", "contains no prompt"),
         (b"\xff\xfe\x00walk", "UTF-8"),
     ],
 )
