@@ -54,9 +54,9 @@ class ClipBatches:
 class MatchingBatches(ClipBatches):
     """Endless shuffled batches of cropped clips, each with a random caption, as in the published protocol.
 
-    The negatives of a clip are the other clips in its batch, so no batch should contain a clip twice. If `weights` (N,) are given,
-    an epoch draws some clips several times, and a few batches contain a clip twice. Raises `UserError` if one step of all ranks
-    needs more clips than the split has.
+    The negatives of a clip are the other clips in its batch, so no batch should contain a clip twice. With unequal `weights`
+    (N,), however, an epoch draws some clips several times, and a few batches contain a clip twice. Raises `UserError` if one step
+    of all ranks needs more clips than the split has.
     """
 
     def __init__(self, clips: CaptionedClips, normaliser: Normaliser, words: Words, *, batch_size: int = 32, **settings: Any):

@@ -2,10 +2,10 @@
 
     python -m prepare.open_dataset --bandai DIR --cmu DIR --hdm05 DIR --joints DIR --texts DIR --compositions 0.3 --out dataset/Open
 
-Segments of CMU's captures have HumanML3D's human captions; captions of each other clip are generated from its label and
-joints (prepare/captions.py). The output folder contains new_joint_vecs (T, 263), new_joints (T, 22, 3), texts, Mean.npy, Std.npy,
-the splits, actions.csv and report.txt. Two builds with the same input and flags give identical files. An interrupted build leaves
-no output folder.
+Segments of CMU's captures have HumanML3D's human captions. The captions of all remaining clips are generated from labels and joints
+(prepare/captions.py). The output folder contains new_joint_vecs (T, 263), new_joints (T, 22, 3), texts, Mean.npy, Std.npy, the
+splits, actions.csv and report.txt. Two builds with the same input and flags give identical files. An interrupted build leaves no
+output folder.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@
         --int8 vq lamp masked residual evaluator m2t
     python -m evaluation.stored --checkpoints_dir assets/demo --splits test test_unseen test_cmu test_everyday
 
-A stage trains one model, in a folder in `<checkpoints_dir>/open/`. A stage that has taken all its steps is skipped; every other
-stage is started or resumed. A stage ends at its maximum number of steps or at its maximum number of minutes, whichever comes first;
-the learning rate decays accordingly. If the flag `--init` names a checkpoints folder, some stages start from the weights of the
+A stage trains one model and stores it in a folder in `<checkpoints_dir>/open/`. A stage that has taken all its steps is skipped;
+the remaining stages are started or resumed. A stage ends at its maximum number of steps or at its maximum number of minutes,
+whichever comes first; the learning rate decays accordingly. If the flag `--init` names a checkpoints folder, some stages start from the weights of the
 model of the same name in that folder. The trained model and the model in that folder must have the same sizes.
 """
 
