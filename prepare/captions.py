@@ -1,8 +1,8 @@
 """Generate captions of a clip from its action (content or label), its style, and facts measured on its joints (`motion/facts`).
 
 The random seed is the name of the clip, so every build generates the same captions for this clip. Sides, counts, angles, heights
-and distances are measured, never taken from the label. As in HumanML3D, captions are in lower case, with or without a full stop. If the
-argument `wide` of a function is true, the function also uses the additional phrases of `prepare/wordings.py`.
+and distances are measured, never taken from the label. As in HumanML3D, captions are in lower case, with or without a full stop. If
+the argument `wide` of a function is true, the function also uses the additional phrases of `prepare/wordings.py`.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@
 
 A stage trains one model and stores it in a folder in `<checkpoints_dir>/open/`. A stage that has taken all its steps is skipped;
 the remaining stages are started or resumed. A stage ends at its maximum number of steps or at its maximum number of minutes,
-whichever comes first; the learning rate decays accordingly. If the flag `--init` names a checkpoints folder, some stages start from the weights of the
-model of the same name in that folder. The trained model and the model in that folder must have the same sizes.
+whichever comes first; the learning rate decays accordingly. If the flag `--init` names a checkpoints folder, some stages start from
+the weights of the model of the same name in that folder. The trained model and the model in that folder must have the same sizes.
 """
 
 from __future__ import annotations
