@@ -32,7 +32,7 @@ CHOICE = 2**20  # added to the step number when drawing the random numbers that 
 
 @dataclass(frozen=True)
 class MaskedConfig:
-    """Sizes of a masked transformer, by default those of the paper, and of the tokeniser whose codes it generates."""
+    """Sizes of a masked transformer, by default the paper's, and of the tokeniser whose codes the transformer generates."""
 
     nb_code: int = 512
     stride: int = 4  # frames per token

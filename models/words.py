@@ -40,17 +40,19 @@ PIECES = {UNKNOWN: "[UNK]", FIRST: "[CLS]", LAST: "[SEP]"}  # the corresponding 
 
 
 def framed(tokens: Sequence[str]) -> tuple[list[str], int]:
-    """Enclose the first 20 tokens in sos and eos, and pad them to 22 tokens.
+    """Enclose the first 20 tokens in `sos` and `eos`, and pad the sequence with `unk` to 22 tokens.
 
-    Returns the 22 tokens, and the number of tokens before padding, which includes sos and eos.
+    Returns the 22 tokens, and the number of tokens before padding, including `sos` and `eos`.
     """
     tokens = [f"{FIRST}/OTHER", *tokens[:MAX_TOKENS], f"{LAST}/OTHER"]
     return tokens + [f"{UNKNOWN}/OTHER"] * (WIDTH - len(tokens)), len(tokens)
 
 
 class Words:
-    """A vocabulary with word vectors (V, W). Raises `UserError` if words and vectors do not match, or if `unk`, `sos` or `eos`
-    is missing."""
+    """A vocabulary with word vectors (V, W).
+
+    Raises `UserError` if the numbers of words and vectors differ, a vector is not finite, or `unk`, `sos` or `eos` is missing.
+    """
 
     def __init__(self, words: Sequence[str], vectors: Tensor):
         if vectors.ndim != 2 or len(words) != len(vectors) or not vectors.isfinite().all():

@@ -43,9 +43,10 @@ SCALE = "@scale"  # suffix of the tensor that contains the row scales of an int8
 
 @contextmanager
 def atomic_path(path: str | Path, *, durable: bool = False, keep: Path | None = None) -> Iterator[Path]:
-    """Yield a temporary path next to `path`. At the end, the temporary file is renamed to `path`, or deleted after an exception.
+    """Yield a temporary path next to `path`, at which the body of the context writes a file.
 
-    Creates the parent folder. Raises `UserError` if the file cannot be written.
+    At the end of the context, this file is renamed to `path`; after an exception, the file is deleted. Creates the parent folder.
+    Raises `UserError` if the file cannot be written.
 
     Args:
         durable: wait until file and folder entry are on the disk (fsync), so that the file survives a power failure.
@@ -134,7 +135,10 @@ def _checksum(state: dict[str, Tensor]) -> int:
 
 
 def eight_bits(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Convert floating-point tensors with two or more dimensions to int8, and add a float32 scale per row as `<name>@scale`."""
+    """Convert floating-point tensors with two or more dimensions to int8.
+
+    For each of these tensors, a tensor `<name>@scale` with one float32 scale per row is added.
+    """
     quantised = {}
     for key, value in state.items():
         if value.ndim < 2 or not value.is_floating_point():
@@ -176,7 +180,8 @@ def previous(path: str | Path) -> Path:
 def load_resume(path: str | Path) -> dict[str, Any]:
     """Read a file written by `save_resume`, with tensors on the CPU. No code from the file is executed.
 
-    If the file is missing or damaged, the previous file is read and a note is printed. Raises `UserError` if that fails too.
+    If the file is missing or damaged, the previous file is read and a note is printed. Raises `UserError` if the previous file
+    cannot be read either.
     """
     try:
         return _read_resume(Path(path))
@@ -184,7 +189,7 @@ def load_resume(path: str | Path) -> dict[str, Any]:
         if not previous(path).is_file():
             raise
         state = _read_resume(previous(path))
-        with suppress(OSError):  # rename the damaged file, so that the next save does not replace the intact one with it
+        with suppress(OSError):  # otherwise the next save would replace the intact previous file with the damaged file
             os.replace(path, Path(path).with_suffix(f".damaged{Path(path).suffix}"))
         note(f"{str(error).partition(';')[0]}; the previous file, {previous(path).name}, is used")
         return state
@@ -281,7 +286,10 @@ def drop_old_caches(path: Path) -> None:
 
 
 class CheckpointFolder:
-    """Paths of the files of a run. No folder is created. Raises `UserError` for a name that leads outside the parent folder."""
+    """Paths of the files of a run. No folder is created.
+
+    Raises `UserError` for a name that leads outside `<checkpoints_dir>/<dataset_name>`.
+    """
 
     def __init__(self, checkpoints_dir: str | Path, dataset_name: str, name: str) -> None:
         parts = PurePath(name).parts
@@ -313,7 +321,7 @@ class CheckpointFolder:
 
 
 def find_weights(path: str | Path, tag: str | None = None) -> Path:
-    """The weights file at `path`, or in the checkpoint folder `path`. Raises `UserError` if there is none.
+    """The weights file at `path`, or in the checkpoint folder `path`. Raises `UserError` if there is no such file.
 
     In a checkpoint folder, the file is `model/<tag>.<suffix>`. If `tag` is None, the best weights are chosen or, if there are none,
     the latest. If several metrics have best weights, `BEST_METRICS` gives the order of preference.

@@ -164,7 +164,7 @@ class TextCondition(nn.Module):
     def queries(self, ids: Tensor, valid: Tensor) -> Tensor:
         """Query outputs (B, Q, H) for ids (B, L) with the mask `valid` (B, L).
 
-        The queries attend to padding too, so L must be 49, as in training.
+        The queries attend to padding too, so L must be 49, as in the training of the released weights.
         """
         context = self.projection(self.qformer.text(ids, valid))
         return self.qformer.queries(context, torch.ones_like(valid))[0]

@@ -67,7 +67,7 @@ class Reader:
     build: Callable[..., nn.Module]  # (state, **settings) → our model with its weights
     sizes: tuple[str, ...]  # config fields to show
     settings: tuple[str, ...] = ()  # names in SETTINGS that `build` takes
-    leftovers: str = r"(?!)"  # pattern of tensors that are not read, because they are computed here, duplicates or unused
+    leftovers: str = r"(?!)"  # pattern of unread tensors: duplicates, unused tensors, tensors that our models compute
     text_encoder: str = ""  # name of the text encoder that computes the model's conditions
     dataset: str = ""  # the dataset of all files of this kind; "": several datasets
     joined: bool = False  # whether the state dicts under all `keys` are merged, with names `<key>.<name>`
@@ -178,7 +178,7 @@ READERS = (
 def load_released(path: str | Path, *, dataset_name: str | None = None, **settings: Any) -> tuple[nn.Module, dict[str, Any]]:
     """Load a released model in eval mode on the CPU, without running code from the file; also returns its metadata.
 
-    `settings` are values for names in `SETTINGS`; settings that this kind of model lacks are ignored. The metadata have the keys
+    `settings` are values for names in `SETTINGS`; settings that the model's kind lacks are ignored. The metadata have the keys
     kind, config, source, released, title, dataset_name, epoch, step, parameters, leftovers, settings (value and origin of each),
     and, if known, vq_name and text_encoder. A summary is printed on stderr. Raises `UserError` for a file that is missing, damaged,
     of an unknown kind, or inconsistent.
