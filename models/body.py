@@ -41,8 +41,7 @@ class BodyConstraints(nn.Module):
     to its own predicted position, at the bone's length from the parent, so errors do not accumulate along a limb.
     Feet: the mean world velocity of the toes is subtracted from the root's velocity. In this mean, the weight of a toe is the
     predicted probability that the toe stands. Both corrections, of bones and of feet, are differentiable, and the decoder is
-    trained through them.
-    `fit_` sets the feature statistics and the bone lengths.
+    trained through them. `fit_` sets the bone lengths, and the mean and standard deviation with which rows are normalised.
     """
 
     def __init__(self, dim: int):
@@ -143,7 +142,7 @@ class BodyLoss(nn.Module):
     - `velocity`, `acceleration`: first and second differences of the joints in world space (MDM's L_vel, and the same loss
       for second differences).
     - `feet`: horizontal velocity of ankles and toes in frames where the target's foot stands (MDM's L_foot). The velocity is
-      measured relative to that of the target's foot, because captured feet are never perfectly still.
+      measured relative to the velocity of the target's foot, because captured feet are never perfectly still.
     """
 
     TERMS = ("positions", "path", "bones", "velocity", "acceleration", "feet")

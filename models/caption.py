@@ -34,7 +34,7 @@ class MotionReader(nn.Module):
     """Base class of captioners with a frozen LaMP. Subclasses compute the loss of given captions and generate new captions."""
 
     lamp: LaMP  # set by `read_with_`; not part of the captioner's checkpoint
-    reads_codes = False  # whether the captioner also takes the motion's base codes as input
+    reads_codes = False  # whether the captioner takes the motion's base codes as input, in addition to query outputs
 
     def train(self, mode: bool = True) -> MotionReader:
         """Set the training mode; frozen networks stay in eval mode."""
@@ -101,7 +101,7 @@ class GPTConfig:
     ff_rate: int = 4
     block_size: int = 51  # maximum number of tokens in a caption, including [SEP]
     dropout: float = 0.1
-    pkeep: float = 1.0  # fraction of input words that are kept in training; random words replace all others
+    pkeep: float = 1.0  # fraction of input words that are kept in training; random words replace the other input words
 
     def __post_init__(self):
         for flag, value in (("num_layers", self.num_layers), ("ff_rate", self.ff_rate), ("n_head_gpt", self.num_heads)):
@@ -255,7 +255,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
         """Apply the block to x (B, L, D); `mask` (B, 1, L, past + L) is True at visible positions.
 
-        Also returns the keys and values of all positions.
+        The second result contains the keys and values of earlier and new positions.
         """
         q, k, v = rearrange(self.qkv(self.norm1(x)), "b l (three h d) -> three b h l d", three=3, h=self.heads)
         k, v = extended(past, k, v)

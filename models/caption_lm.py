@@ -187,7 +187,7 @@ class CaptionLM(MotionReader):
 
 
 def add_lora(lm: nn.Module, config: CaptionLMConfig) -> nn.Module:
-    """Add trainable LoRA matrices beside the LM's linear layers and freeze all other weights.
+    """Add trainable LoRA matrices to the LM's linear layers and freeze all other weights.
 
     Raises `UserError` if weights other than the LoRA matrices remain trainable.
     """

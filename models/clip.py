@@ -1,8 +1,8 @@
-"""CLIP's text encoder, the condition of MoMask's models (Radford et al. 2021, section 2.4).
+"""CLIP's text encoder, which computes the condition of MoMask's models (Radford et al. 2021, section 2.4).
 
 The encoder is a causal transformer over byte-pair tokens. The text feature (B, C) is the projected output at the end token, and
 equals the result of `encode_text` in OpenAI's package. The list of byte pairs comes from that package; nothing else in the package
-is used. The weights file is a TorchScript archive. OpenAI's package loads this archive with `torch.jit.load`, which loads the
+is used. OpenAI's weights file is a TorchScript archive. The package loads this archive with `torch.jit.load`, which loads the
 archive's code too; this module reads the archive's tensors and ignores its code.
 """
 
@@ -88,7 +88,7 @@ class ClipText(nn.Module):
 def find_clip(checkpoints_dir: str | Path) -> Path:
     """Find OpenAI's weights file in `checkpoints_dir/clip` or `~/.cache/clip`.
 
-    Raises `UserError`, saying where to put the file, if it is in neither folder.
+    Raises a `UserError` that says where to put the file if neither folder contains the file.
     """
     paths = (Path(checkpoints_dir) / "clip" / FILE, user_cache() / "clip" / FILE)
     for path in paths:

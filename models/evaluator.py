@@ -107,7 +107,7 @@ class Evaluator(nn.Module):
         The motions must be normalised with the evaluator's own mean and standard deviation. Frames beyond a clip's end have no
         effect on its embedding. Raises `UserError` for a wrong feature width or a length out of range.
         """
-        on_cpu = lengths.cpu()  # a single copy for all uses, because each copy from a GPU waits for the GPU
+        on_cpu = lengths.cpu()  # copied once for all uses, because each copy from a GPU waits for the GPU
         movements = self.movement_encoder(self._followed_by_zeros(motion, lengths.to(motion.device), on_cpu)[..., :-UNSEEN])
         return self.motion_encoder(movements, on_cpu // STRIDE)
 

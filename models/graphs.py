@@ -33,7 +33,7 @@ class Graphs:
         self.model = model
         self.weights: list[nn.Parameter] = []
         self.graphs: OrderedDict[tuple, Function | None] = OrderedDict()
-        self.pool: Any = None  # GPU memory pool; all graphs share it, because no two of them run at the same time
+        self.pool: Any = None  # GPU memory pool; all graphs share it, because no two graphs run at the same time
 
     def __call__(self, function: Function, tensors: tuple[Tensor, ...], *constants: float | None) -> Tensor:
         """Compute `function(*tensors, *constants)`, with a graph if possible.

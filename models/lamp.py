@@ -49,7 +49,7 @@ class LaMPConfig(QFormerConfig):
     losses: tuple[str, ...] = LOSSES
     match_rows: int = 0  # samples per batch that the matching loss uses; 0: all
     label_smoothing: float = 0.1
-    # If True: the scale is not exponentiated, latents have no mask and no positions, the generation loss projects word embeddings.
+    # If True: no exponential of the scale; no mask and no positions of latents; the generation loss projects word embeddings.
     released: bool = False
 
 
@@ -71,7 +71,7 @@ class LaMP(nn.Module):
             part.apply(init_weights_)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.graphs = Graphs(self)
-        # Both are set only for released files. `tokeniser` encodes motions, `coder` computes the codes that LaMP learnt to predict.
+        # A released file contains two tokenisers: `tokeniser` encodes motions for LaMP, `coder` computes the codes to predict.
         self.tokeniser: nn.Module | None = None
         self.coder: nn.Module | None = None
 
@@ -169,10 +169,11 @@ class LaMP(nn.Module):
     def contrastive_loss(self, motion: Tensor, text: Tensor, caption: Tensor) -> Tensor:
         """Mean of motion-to-text and text-to-motion cross-entropy of motions (B, Q, E) and texts (B, E).
 
-        The candidates are the samples of all processes. A wrong candidate with the `caption` id of the correct one is ignored.
+        The candidates are the samples of all processes. Wrong candidates with the `caption` id of the correct candidate are
+        ignored.
         """
         first, motions, texts, captions = 0, motion, text, caption
-        if self.training and dist.is_initialized():  # only rank 0 validates
+        if self.training and dist.is_initialized():  # validation runs on rank 0 alone
             first = dist.get_rank() * len(caption)
             motions, texts, captions = (Gather.apply(value) for value in (motion, text, caption))
         target = first + torch.arange(len(caption), device=caption.device)

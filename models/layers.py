@@ -96,7 +96,8 @@ class Dropout(nn.Module):
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Compute `scaled_dot_product_attention` of queries (B, H, L, d); in bf16 training on a CPU, compute it in float32."""
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():  # four times as fast as bf16
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():
+        # In training on a CPU, this function is four times as fast in float32 as in bf16.
         with torch.autocast("cpu", enabled=False):
             return attend(q.float(), k.float(), v.float(), mask).to(q.dtype)
     if mask is not None and mask.is_floating_point():

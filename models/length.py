@@ -78,7 +78,8 @@ class LengthPredictor(nn.Module):
         """Sample lengths (B,) in tokens, at least 1, from a range of the predicted distribution.
 
         `quantiles` are the limits of the range: (0, 1) is the whole distribution, as in MoMask; (0.5, 0.5) is the median.
-        Row b is sample number `first_sample + b`. The random number for a row depends only on `seed` and on its sample number.
+        The sample number of row b is `first_sample + b`. The random number for a row depends only on `seed` and on the row's sample
+        number.
         """
         samples = first_sample + torch.arange(len(condition), device=condition.device)
         low, high = quantiles

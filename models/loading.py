@@ -28,7 +28,7 @@ KINDS = {
     "selector": ("models.selector", "Selector", "SelectorConfig"),
     "evaluator": ("models.evaluator", "Evaluator", "EvaluatorConfig"),
     "caption_gpt": ("models.caption", "CaptionGPT", "GPTConfig"),
-    "words": ("models.caption", "CaptionGPT", "GPTConfig"),  # pretrained on captions without motions
+    "words": ("models.caption", "CaptionGPT", "GPTConfig"),  # a GPT pretrained on captions without motions
     "caption_lm": ("models.caption_lm", "CaptionLM", "CaptionLMConfig"),
     "caption_opt": ("models.caption_opt", "CaptionOPT", "CaptionOPTConfig"),
 }
@@ -40,8 +40,8 @@ def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tu
 
     Args:
         path: a weights file, or a checkpoint folder `checkpoints/<dataset_name>/<name>`.
-        tag: which weights of a folder to load, such as "latest"; default: the best weights (`net_best*`) or, if there are none, the
-            latest.
+        tag: which weights of a folder to load, such as "latest"; default: the best weights (`net_best*`) or, if the folder has no
+            best weights, the latest weights.
         overrides: values that replace config fields of the file. For released files, only fields that tensor shapes do not
             determine can be replaced, such as `dilation_growth_rate` and `vq_act`.
 

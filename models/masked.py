@@ -4,8 +4,8 @@ In training, random tokens of a sequence are selected for prediction; the fracti
 random time. Of the selected tokens, 80 % are replaced by [MASK] and 10 % by random tokens; the others stay unchanged. From the
 sequence with these replacements and from the condition, which is given as one or more prefix tokens, the model predicts the
 original tokens at the selected positions. Generation starts with a sequence of [MASK] tokens. Every sampling step samples a token
-at each masked position, keeps the sampled tokens with the highest confidence, and masks the others again. The number of masked
-tokens falls from step to step.
+at each masked position, keeps the sampled tokens with the highest confidence, and masks the other sampled tokens again. The number
+of masked tokens falls from step to step.
 
 Shapes: codes (B, L) int64, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in
 tokens; logits (B, L, K).

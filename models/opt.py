@@ -100,7 +100,7 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, past: Cache | None) -> tuple[Tensor, Cache]:
         """Apply the layer to x (B, L, W); `mask`, broadcastable to (B, heads, L, past + L), is True at visible positions.
 
-        Also returns the keys and values of all positions.
+        The second result contains the keys and values of earlier and new positions.
         """
         h = self.norm1(x)
         q, k, v = (rearrange(part(h), "b l (h d) -> b h l d", h=self.heads) for part in (self.q, self.k, self.v))
@@ -129,7 +129,7 @@ class OPT(nn.Module):
     ) -> tuple[Tensor, list[Cache]]:
         """Apply all layers to x (B, L, W) at `positions` (L,) or (B, L), counted from 0.
 
-        Also returns the keys and values of all positions, for each layer.
+        The second result contains, for each layer, the keys and values of earlier and new positions.
         """
         x, caches = x + self.positions(positions + FIRST_POSITION).float(), []
         for number, layer in enumerate(self.layers):
@@ -185,7 +185,7 @@ def find_tokenizer(given: str, folder: Path, checkpoints_dir: str | Path, pieces
 
 
 def read_tokenizer(folder: Path, pieces: int) -> Tokenizer:
-    """Load the tokeniser in a folder. Raises `UserError` if it is damaged or not OPT's."""
+    """Load the tokeniser in a folder. Raises `UserError` if the tokeniser is damaged or belongs to another model than OPT."""
     try:
         if (folder / "tokenizer.json").is_file():
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))

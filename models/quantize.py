@@ -1,4 +1,4 @@
-"""Vector quantisation with codebooks learned by moving averages, plain or residual.
+"""Plain and residual vector quantisation, with codebooks that are learned by moving averages.
 
 Codebook: van den Oord et al. 2017, appendix A.1 (moving averages), with the dead-code reset of Jukebox (Dhariwal et al. 2020).
 Residual stack and quantiser dropout: SoundStream (Zeghidour et al. 2021), as MoMask uses them for motion. A layer is one of the Q
@@ -66,7 +66,7 @@ class Codebook(nn.Module):
         sums = torch.zeros_like(self.codebook).index_add_(0, codes, latents * weights)
         if dist.is_initialized():
             dist.all_reduce(sums)
-        # The moving average of the sums equals codebook × counts by construction, so it needs no buffer.
+        # The moving average of the sums equals codebook × counts by construction, so no buffer stores this average.
         sums = self.mu * self.counts[:, None] * self.codebook + (1 - self.mu) * sums
         self.counts.mul_(self.mu).add_(uses, alpha=1 - self.mu)
         self.codebook.copy_(sums / self.counts[:, None])

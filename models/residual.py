@@ -109,7 +109,7 @@ class ResidualTransformer(nn.Module):
     def init_tokens_(self, codebooks: Tensor) -> None:
         """Initialise the tables from the tokeniser's codebooks (Q, K, code_dim).
 
-        The sum of the embedded codes of layers 0 … q−1 is then proportional to the sum of the code vectors of these layers.
+        For every q, the sum of the embedded codes of layers 0 … q−1 is then proportional to the sum of their code vectors.
         """
         relative = codebooks / codebooks.std()
         if self.config.share_weight:

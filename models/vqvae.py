@@ -1,7 +1,7 @@
 """The motion tokeniser: a convolutional VQ-VAE with a residual quantiser (LaMP section 3.1; MoMask section 3.1).
 
 Normalised motion `(B, T, D)` is encoded to latents `(B, L, C)`, quantised to codes `(B, L, Q)` and decoded to motion, where L =
-⌊T/2^down_t⌋. With one quantiser, the model is LaMP's single-codebook VQ-VAE; with six, it is MoMask's RVQ-VAE. If the argument
+⌊T/2^down_t⌋. With one quantiser, the model is LaMP's VQ-VAE; with six quantisers, it is MoMask's RVQ-VAE. If the argument
 `lengths` is given, the padding of a batch does not affect the result of any clip. All tensors are (B, time, channels).
 """
 

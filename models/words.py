@@ -1,8 +1,8 @@
 """The matching evaluator's input for captions: a vector and a part-of-speech class per word (Guo et al. 2022).
 
-Tokens are `word/POS`. The first 20 tokens of a caption are enclosed in `sos` and `eos`, and the sequence is padded with `unk` to 22
-tokens. A batch contains word vectors (B, 22, W), one-hot classes (B, 22, 15) and lengths (B,). Word vectors come from GloVe, which
-the released evaluators need, or from MiniLM's word pieces.
+A token is a word with its part of speech, `word/POS`. The first 20 tokens of a caption are enclosed in `sos` and `eos`, and the
+sequence is padded with `unk` to 22 tokens. A batch contains word vectors (B, 22, W), one-hot classes (B, 22, 15) and lengths (B,).
+Word vectors come from GloVe, which the released evaluators need, or from MiniLM's word pieces.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from utils.checkpoint import load_weights, save_weights
 from utils.errors import UserError
 
 FILE = "words.safetensors"  # in the folder of an evaluator
-MAX_TOKENS = 20  # per caption
+MAX_TOKENS = 20  # maximum number of tokens per caption, without `sos` and `eos`
 WIDTH = MAX_TOKENS + 2
 CLASSES = ("VERB", "NOUN", "DET", "ADP", "NUM", "AUX", "PRON", "ADJ", "ADV")
 CLASSES += ("Loc_VIP", "Body_VIP", "Obj_VIP", "Act_VIP", "Desc_VIP", "OTHER")

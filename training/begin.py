@@ -20,7 +20,7 @@ def in_group(train: Callable[[Any], None], config: Any) -> None:
 
 
 def batch_settings(config: Any) -> dict[str, int]:
-    """Keyword arguments of the training batches: batch size, seed, and rank and number of processes."""
+    """Keyword arguments for the training batches: batch size, seed, rank of this process, and number of processes."""
     processes = Distributed.from_environment()
     return {"batch_size": config.batch_size, "seed": config.seed, "rank": processes.rank, "world": processes.world}
 

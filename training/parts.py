@@ -27,7 +27,7 @@ from training.utilisation import Utilisation
 from utils.errors import UserError, readable
 
 Batch = dict[str, Tensor]
-Metrics = dict[str, float | str | np.ndarray]  # by name; numbers, and texts or images (H, W, 3) of uint8 to log
+Metrics = dict[str, float | str | np.ndarray]  # by name: numbers, or texts and images (H, W, 3) of uint8 to be logged
 Best = tuple[str, str]  # name of the metric that selects the best weights, and "min" or "max"
 
 
@@ -55,11 +55,11 @@ class Evaluation:
 def learning_rate(step: int, total_steps: int, config: Training, minutes: float = 0.0) -> float:
     """Return the learning rate of update `step`, counted from 0.
 
-    The rate rises linearly to `lr` during the warm-up. After that, it drops at milestones, decays to `min_lr` along a cosine, or
-    stays constant, depending on `config.schedule`. The cosine ends at the last step or after --max_minutes, whichever comes first.
-    `minutes` is the time since the run was started or resumed. With several processes, whose clocks differ, the trainer passes
-    `minutes` = 0, and the cosine ends at the last step. With --max_minutes and one process, the rate depends on the clock, so a
-    resumed run does not reproduce an uninterrupted run.
+    The rate rises linearly to `lr` during the warm-up. After the warm-up, the rate drops at milestones, decays to `min_lr` along a
+    cosine, or stays constant, depending on `config.schedule`. The cosine ends at the last step or after --max_minutes, whichever
+    comes first. `minutes` is the time since the run was started or resumed. With several processes, whose clocks differ, the
+    trainer passes `minutes` = 0, and the cosine ends at the last step. If --max_minutes is set and one process trains, a cosine
+    depends on the clock, so a resumed run does not reproduce an uninterrupted run.
     """
     if step < config.warm_up_iter:
         return config.lr * (step + 1) / config.warm_up_iter

@@ -70,8 +70,8 @@ class Trainer:
 
     Args:
         model: `model.loss(batch)` returns the loss and a dict of detached scalars, with the same names at every step.
-        validate: `validate(model)` returns metrics by name, and optionally texts and images to log. It is called on rank 0, without
-            gradients, in fp32 and eval mode, with the averaged weights.
+        validate: `validate(model)` returns metrics by name, and optionally texts and images to log. The function is called on
+            rank 0, without gradients, in fp32 and eval mode, with the averaged weights.
         best: name of the metric that selects the best weights, and "min" or "max".
         evaluation: a second validation with its own metric and interval. Every process calls its function `score`, so that the
             processes can share the work.
@@ -115,7 +115,7 @@ class Trainer:
         self.validation_due = self.evaluation_due = False
         self.random: list[dict[str, Any]] | None = None  # random states by rank; None: initialise from the seed
         self.utilisation = Utilisation(self.device)
-        self.prefetcher: Prefetcher | None = None  # this and the following attributes are set by `fit`
+        self.prefetcher: Prefetcher | None = None  # set by `fit`, as are the next three attributes
         self.report: Reporter | None = None
         self.stop: StopSignal | None = None
         self.agreement: Agreement | None = None

@@ -96,7 +96,7 @@ class Update:
             self.optimizer.step()
             self.optimizer.zero_grad()
             return {"grad_norm": norm}
-        for group in self.optimizer.param_groups:  # during a capture, AdamW needs this flag; without one, the flag causes a warning
+        for group in self.optimizer.param_groups:  # AdamW needs this flag in a capture and warns about it otherwise
             group["capturable"] = self.graphs.capturing
         self.optimizer.step()
         torch._foreach_zero_([weight.grad for weight in self.weights if weight.grad is not None])
@@ -158,8 +158,9 @@ class StepGraphs:
 
 
 class Recorder:
-    """Records functions without arguments as CUDA graphs. The graphs share a memory pool, because no two of them run at the same
-    time.
+    """Records functions without arguments as CUDA graphs.
+
+    The graphs share a memory pool, because no two graphs run at the same time.
 
     Functions are captured on the stream on which `run` has called them before. The reason is that autograd nodes that add to the
     gradients belong to the stream of the forward pass that created them. If such a node still exists, a capture on another stream

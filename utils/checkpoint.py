@@ -89,7 +89,7 @@ def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str,
     """Write tensors and JSON-serialisable metadata as one safetensors file. Raises `UserError` if the file cannot be written."""
     state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     seen: set[int] = set()
-    for key, value in state.items():  # safetensors rejects tensors that share memory, such as tied weights, so these are copied
+    for key, value in state.items():  # copies tensors that share memory, such as tied weights, because safetensors rejects such tensors
         if (storage := value.untyped_storage()).data_ptr() in seen or storage.nbytes() != value.nbytes:
             state[key] = value.clone()
         seen.add(storage.data_ptr())
@@ -173,7 +173,7 @@ def save_resume(path: str | Path, state: dict[str, Any]) -> None:
 
 
 def previous(path: str | Path) -> Path:
-    """The path of the previous resume file."""
+    """The path to which `save_resume` renames an existing resume file `path`."""
     return Path(path).with_suffix(f".previous{Path(path).suffix}")
 
 
@@ -316,7 +316,7 @@ class CheckpointFolder:
         return not weights and load_resume(self.resume)["step"] == 0
 
     def has_resume(self) -> bool:
-        """Whether there is a resume file."""
+        """Whether the folder contains a current or a previous resume file."""
         return self.resume.is_file() or previous(self.resume).is_file()
 
 
@@ -349,7 +349,7 @@ def _preference(file: Path) -> tuple[int, str]:
 
 
 def git_revision() -> str:
-    """The git commit of this code, with `-dirty` if files have been changed; "" outside a git repository."""
+    """The git commit of this code, with `-dirty` if files differ from the commit; "" outside a git repository."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

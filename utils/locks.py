@@ -63,7 +63,7 @@ class FolderLock:
             self.file.close()
             raise UserError(busy) from None
         if not held:
-            note(f"{folder}: the filesystem has no file locks; make sure that only one process writes to this folder")
+            note(f"{folder}: file locks are not supported; make sure that only one process writes to this folder")
 
     def release(self) -> None:
         """Release the lock."""
@@ -103,9 +103,9 @@ def lock_temporary(folder: Path) -> IO | None:
 
 
 def remove_abandoned(parent: Path) -> list[Path]:
-    """Remove the temporary folders in `parent` that killed processes have left, and return their paths.
+    """Remove the temporary folders in `parent` that killed processes have left, and return the paths of the removed folders.
 
-    Such a folder contains a lock file that no process has locked any more.
+    The temporary folder of a killed process contains a lock file that no process locks any more.
     """
     removed = []
     for lock in sorted(parent.glob(f".*/{FILE}")):

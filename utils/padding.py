@@ -1,4 +1,4 @@
-"""Padding of sequences to a multiple of `UNIT`. Each shape needs a CUDA graph of its own, and the padding leaves few shapes."""
+"""Padding of sequences to a multiple of `UNIT`. Each shape needs its own CUDA graph; padding reduces the number of shapes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 UNIT = 8  # sequence lengths are padded to a multiple of this number
-PADDING = {"codes": -1, "latents": 0, "ids": 0, "words": 0}  # the sequences (B, S, …) of training batches, and their padding
+PADDING = {"codes": -1, "latents": 0, "ids": 0, "words": 0}  # sequences (B, S, …) of training batches → padding value
 
 
 def to_units(tensor: Tensor, value: int = 0) -> Tensor:

@@ -1,4 +1,4 @@
-"""Load MoMask's released transformers and length estimator as our models: tensors are renamed, sizes come from shapes.
+"""Load MoMask's released transformers and length estimator as our models: tensors are renamed, sizes come from tensor shapes.
 
 The released files contain the state dicts under the keys `t2m_transformer`, `res_transformer` and `estimator`. Tensor shapes do not
 determine the number of attention heads; the default is 6, as in MoMask.
