@@ -53,7 +53,7 @@ class CaptionOPTConfig(QFormerConfig):
 
     @property
     def opt(self) -> OPTConfig:
-        """Sizes of the language model."""
+        """Sizes of OPT and of its LoRA matrices."""
         return OPTConfig(
             self.opt_vocab, self.opt_hidden, self.opt_ff, self.opt_layers, self.opt_heads, self.opt_positions,
             self.lora_r, self.lora_alpha,

@@ -45,7 +45,7 @@ class LaMPConfig(QFormerConfig):
     nb_code: int = 512
     stride: int = 4
     embed_dim: int = 512  # width of the joint space of captions and motions
-    max_text: int = 32  # maximum tokens of a caption, including [CLS] and [SEP]
+    max_text: int = 32  # maximum number of tokens of a caption, including [CLS] and [SEP]
     losses: tuple[str, ...] = LOSSES
     match_rows: int = 0  # samples per batch that the matching loss uses; 0: all
     label_smoothing: float = 0.1

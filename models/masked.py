@@ -50,7 +50,7 @@ class MaskedConfig:
 
 
 class Step(NamedTuple):
-    """One decoding step. Tensors are (B, L), logits (B, L, K)."""
+    """One decoding step. `logits` is (B, L, K); all other tensors are (B, L)."""
 
     ids_in: Tensor  # input of the network
     logits: Tensor  # after guidance

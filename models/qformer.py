@@ -27,7 +27,7 @@ from models.linear import Linear
 
 @dataclass(frozen=True)
 class QFormerConfig:
-    """Sizes of the Q-Former. The sizes before `num_queries` are those of the backbone, a BERT.
+    """Sizes of the Q-Former. The fields before `num_queries` are the sizes of the backbone, a BERT.
 
     `vocab_size` is one more than in the backbone: the last token, [DEC], starts a caption.
     """
@@ -41,7 +41,7 @@ class QFormerConfig:
     dropout: float = 0.1
     num_queries: int = 49
     cross_width: int = 1408  # width of the context
-    cross_every: int = 2  # layers 0, 2, 4, … attend to the context
+    cross_every: int = 2  # n: in layers 0, n, 2n, …, the queries attend to the context
 
 
 class Attention(nn.Module):

@@ -32,7 +32,7 @@ Best = tuple[str, str]  # name of the metric that selects the best weights, and 
 
 
 class Batches(Protocol):
-    """Training data."""
+    """Training data, as numbered batches."""
 
     steps_per_epoch: int
 
@@ -114,11 +114,11 @@ class WeightAverage:
             self._swap()
 
     def state_dict(self) -> dict:
-        """The state for the resume file."""
+        """The state of the average, for the resume file."""
         return {"updates": self.updates, "average": self.average}
 
     def load_state_dict(self, state: dict) -> None:
-        """Restore the state. Raises `UserError` if averaging has been switched on or off since the state was saved."""
+        """Restore a saved state. Raises `UserError` if averaging has been switched on or off since the state was saved."""
         if len(self.average) != len(state["average"]):
             raise UserError(f"--ema_decay {self.decay:g}: averaging cannot be switched on or off by a resume; leave the flag out")
         self.updates = state["updates"]

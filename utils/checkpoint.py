@@ -89,7 +89,7 @@ def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str,
     """Write tensors and JSON-serialisable metadata as one safetensors file. Raises `UserError` if the file cannot be written."""
     state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     seen: set[int] = set()
-    for key, value in state.items():  # copies tensors that share memory, such as tied weights, because safetensors rejects such tensors
+    for key, value in state.items():  # copies tensors that share memory, such as tied weights: safetensors rejects such tensors
         if (storage := value.untyped_storage()).data_ptr() in seen or storage.nbytes() != value.nbytes:
             state[key] = value.clone()
         seen.add(storage.data_ptr())
@@ -101,7 +101,7 @@ def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str,
 def load_weights(path: str | Path, raw: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a file written by `save_weights`; returns (tensors on the CPU, metadata). 8-bit tensors are converted to float32.
 
-    With `raw`, 8-bit tensors are returned as stored: int8 tensors and their scales.
+    If `raw` is set, 8-bit tensors are returned as the file stores them: int8 tensors and their scales.
 
     Raises `UserError` for a missing or damaged file.
     """

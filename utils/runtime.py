@@ -20,7 +20,7 @@ from torch import Tensor
 from utils.errors import UserError
 
 Item, Made = TypeVar("Item"), TypeVar("Made")
-TIMEOUT = timedelta(hours=3)  # how long processes wait for each other; rank 0 validates and prepares data while the others wait
+TIMEOUT = timedelta(hours=3)  # how long processes wait for each other; while rank 0 validates or prepares data, the others wait
 
 
 def resolve_device(gpu_id: int | None = None) -> torch.device:
