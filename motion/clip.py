@@ -37,9 +37,9 @@ class Motion:
         joints: (T, J, 3) float, metres, Y up, floor at 0; J is 22 (HumanML3D) or 21 (KIT-ML).
         fps: frames per second.
         text: the prompt or caption, "" if there is none.
-        locked: (T, J, 3) the same motion with locked feet, or None.
-        contacts: (T or T - 1, 4) for left heel, left toe, right heel and right toe; a value above 0.5 means that this part of the
-        foot may touch the floor. None if not known.
+        locked: (T, J, 3) joints of this motion after foot locking; None if they are not given.
+        contacts: (T or T - 1, 4), with one column each for left heel, left toe, right heel and right toe. A value above 0.5 means
+        that the heel or toe of this column may touch the floor. None if contacts are not known.
     """
 
     joints: np.ndarray

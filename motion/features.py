@@ -123,8 +123,8 @@ def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Te
 def local_rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Tensor:
     """HumanML3D's local rotations as quaternions (..., T, J, 4), from joints (..., T, J, 3) and their `root_forward` (..., T, 3).
 
-    The rotation of joint 0 maps `forward` to +Z. The global rotation of every other joint is the shortest rotation that turns the
-    bone which ends in this joint from its rest direction to its current direction. The local rotation is relative to the previous
+    The rotation of joint 0 maps `forward` to +Z. For all other joints, the global rotation is the shortest rotation that turns the
+    bone which ends in the joint from its rest direction to its current direction. The local rotation is relative to the previous
     joint in the chain.
     """
     rest = torch.tensor(skeleton.rest, dtype=joints.dtype, device=joints.device)
@@ -163,7 +163,7 @@ def canonicalise(joints: Tensor, skeleton: Skeleton) -> Tensor:
 def joints_to_features(
     joints: Tensor, skeleton: Skeleton, lengths: Tensor | None = None, bone_lengths: Tensor | None = None, uniform: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """HumanML3D's features of a batch of clips, and the processed joints that they describe.
+    """HumanML3D's features of a batch of clips, and the processed joints that the features describe.
 
     Args:
         joints: (B, T, J, 3) at the dataset's frame rate, T >= 2, in metres (KIT: millimetres).

@@ -28,7 +28,7 @@ def _cached_tensor(values: tuple, device: torch.device, dtype: torch.dtype) -> T
 def constant(values: Sequence[float], like: Tensor) -> Tensor:
     """A tensor of `values` with the device and dtype of `like`. Do not modify the result.
 
-    The result is cached, because copying it to the GPU at every step would force the CPU to wait for the GPU.
+    The tensor is cached, because each copy to the GPU would force the CPU to wait for the GPU.
     """
     return _cached_tensor(tuple(values), like.device, like.dtype)
 

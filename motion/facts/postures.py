@@ -95,7 +95,7 @@ def squats(frames: Frames) -> list[Event]:
 
 
 def crawling(frames: Frames) -> list[Event]:
-    """Crawling: moving along on hands and knees or lower."""
+    """Crawling: moving along the floor on hands and knees, or with the body still closer to the floor."""
     hands = frames.joints[:, WRISTS, 1].min(axis=1) < 0.3
     low = (frames.pelvis < 0.7 * frames.standing) & (np.abs(frames.upright) < 0.65) & (frames.front < 0)
     events = []
@@ -130,7 +130,7 @@ def floor_reaches(frames: Frames) -> list[Event]:
 
 
 def balancing(frames: Frames) -> list[Event]:
-    """Balancing on one leg: one foot is in the air for at least 1.5 s while the other stands still."""
+    """Balancing on one leg: one foot is in the air for at least 1.5 s while the other foot stands still."""
     ankles = frames.joints[:, ANKLES, 1] - SOLE
     events = []
     for stands, name in enumerate(("left", "right")):

@@ -30,7 +30,7 @@ from motion.spec import SPECS
 from utils.archives import Limits, check_zip
 from utils.errors import UserError, note
 
-SMPL_COUNTS = (24, 52)  # joints of SMPL and SMPL-H; the first 22 are HumanML3D's
+SMPL_COUNTS = (24, 52)  # numbers of joints of SMPL and SMPL-H; the first 22 joints of both are HumanML3D's joints
 FEATURES = {spec.dim: spec for spec in SPECS.values()}  # by number of features
 RATES = {spec.num_joints: spec.fps for spec in SPECS.values()}
 PICKLED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
@@ -41,7 +41,7 @@ PICKLED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
 def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> Raw:
     """Read the motion in an array file. Raises `UserError` if it contains no motion.
 
-    `sample` is the index of the motion to read if the file contains several; `smpl` is the body model for SMPL rotations.
+    If the file contains several motions, `sample` is the index of the motion to read; `smpl` is the body model for SMPL rotations.
     """
     try:
         with path.open("rb") as file:
@@ -137,7 +137,7 @@ def chosen(motions: np.ndarray, path: Path, sample: int) -> np.ndarray:
 
 
 def from_joints_or_features(array: np.ndarray, path: Path, sample: int) -> Raw:
-    """The motion in an array of joints or features. If the array contains several, `sample` is the index of the motion."""
+    """The motion in an array of joints or features. If the array contains several motions, the one with index `sample` is read."""
     if array.dtype.kind != "f" or not array.size:
         raise UserError(f"{path}: holds {array.dtype} of shape {array.shape}; expected a motion of floating-point numbers")
     array = array.astype(np.float64)

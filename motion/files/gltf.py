@@ -194,7 +194,7 @@ def add_bones(file: Gltf, animation: Animation) -> None:
 def add_animation(file: Gltf, animation: Animation, name: str) -> None:
     """Add the rotations of all bones and the translation of the first bone.
 
-    If the first bone is a separate root bone, the hips, which follow it, are translated too.
+    If the first bone is a separate root bone, the second bone, which is then the hips, is translated too.
     """
     frames, bones = len(animation.root), len(animation.names)
     first = len(file.json["nodes"]) - bones

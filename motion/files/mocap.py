@@ -47,7 +47,7 @@ JOINT_MAPS: dict[str, tuple[JointSource, ...]] = {
         {"chest": 0.75, "neck": 0.25}, "lFoot_end", "rFoot_end", "neck", {"lCollar": 0.6, "lShldr": 0.4},
         {"rCollar": 0.6, "rShldr": 0.4}, "head", "lShldr", "rShldr", "lForeArm", "rForeArm", "lHand", "rHand",
     ),
-    # Mixamo's names, which this project writes; LaFAN1 has the same names except for the toes.
+    # Mixamo's names, which this project also writes. LaFAN1 uses Mixamo's names for all joints except the toes.
     "mixamo": HUMANML3D.bones,
     "lafan1": tuple(bone.replace("ToeBase", "Toe") for bone in HUMANML3D.bones),
     # CMU converted to BVH for MotionBuilder and 3ds Max; each joint lies at the end of the previous bone.
@@ -81,7 +81,7 @@ def resample(positions: np.ndarray, fps: float, target: float = 20.0) -> np.ndar
 
     If `fps / target` is a whole number n, every n-th frame is taken. Otherwise, a cubic spline interpolates frames, because linear
     interpolation would flatten arcs. For example, CMU's 03_01 is resampled from 30 to 20 frames per second: the spline keeps its
-    jerk of 79 m/s³, but linear interpolation reduces the jerk to 71 m/s³.
+    jerk of 79 m/s³, whereas linear interpolation reduces the jerk to 71 m/s³.
     """
     stride = round(fps / target, 4)  # rounded because BVH headers state 1/30 s as 0.0333333
     if stride.is_integer():
@@ -199,7 +199,7 @@ def is_finite(values: np.ndarray | float) -> bool:
 
 
 def keyed_lines(block: str) -> dict[str, list[str]]:
-    """The remaining words of each line, keyed by the line's first word in lower case."""
+    """The words of each line except the first word, keyed by the first word in lower case."""
     return {line.split()[0].lower(): line.split()[1:] for line in block.splitlines() if line.strip()}
 
 
@@ -233,7 +233,7 @@ def parse_amc(text: str, name: str) -> dict[str, np.ndarray]:
     """
     lines = [line.split() for line in uncommented(text).splitlines()]
     lines = [words for words in lines if words and not words[0].startswith(":")]
-    starts = [index for index, words in enumerate(lines) if len(words) == 1]  # lines with nothing but a frame number
+    starts = [index for index, words in enumerate(lines) if len(words) == 1]  # lines that contain only a frame number
     if not starts:
         raise UserError(f"{name}: not an AMC motion (no frames)")
     size = len(lines) - starts[-1] if len(starts) == 1 else starts[1] - starts[0]
