@@ -33,7 +33,7 @@ from pipelines.runs import EMBEDDED_DIR
 from utils.errors import script
 
 PROMPTS = Path(__file__).with_name("known_prompts.csv")
-RIDGE = 0.02  # L2 penalty of the logistic regression, on standardised features
+RIDGE = 0.02  # L2 penalty of the logistic regression, whose input features are standardised
 
 
 class Prompt(NamedTuple):
@@ -113,7 +113,9 @@ class Separation:
     run: str = option(str(EMBEDDED_DIR / "open" / "masked"), "folder of the run whose caption index is used")
     data_root: str = option("", "folder of a dataset; its training captions replace the caption index of the run given by --run")
     dataset_name: str = option("open", "name of the dataset in the folder given by --data_root", choices=DATASETS)
-    write: bool = option(False, f"fit the calibration and write {CALIBRATION.name}; with --data_root, also the index of the run")
+    write: bool = option(
+        False, f"fit the calibration and write {CALIBRATION.name}; with --data_root, also write the caption index to --run"
+    )
     half: str = option("report", "half of the prompts for which results are reported", choices=("report", "calibrate"))
     out: str = option("", "JSON file for the results")
 

@@ -1,8 +1,8 @@
 """Text-to-motion and motion-to-text retrieval with LaMP, over the clips of a split.
 
 A gallery pairs each clip with one of its captions, by default with the first caption, as in TMR. Clips are cropped at the end to
-the maximum length. A section of a clip that has a caption of its own counts as a separate clip. LaMP computes the scores. Protocols
-that compare captions with each other use a frozen sentence encoder.
+the maximum length. If a section of a clip has its own caption, the section counts as a separate clip. LaMP computes the scores of
+motions and texts. Protocols that compare captions with other captions use a frozen sentence encoder for this comparison.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Gallery:
         return to_motion[which], to_text[:, which]
 
     def match(self, motions: Tensor, texts: Tensor) -> Tensor:
-        """Log-odds (P,) that motions and texts match, given their indices (P,). Results are cached per pair."""
+        """Log-odds (P,) that motions and texts match, given their indices (P,). The log-odds of each pair are cached."""
         pairs = torch.stack((motions, texts), dim=1)[self._matches[motions, texts].isnan()].unique(dim=0)  # sorted by motion
         parts = pairs.split(PAIRS) if len(pairs) else ()
         for part in progress(parts, desc="matching", unit="batch", disable=len(parts) <= 4):
@@ -111,7 +111,7 @@ def evaluate_retrieval(gallery: Gallery, protocols: Sequence[str], rerank: int =
         correct = similar(features) if protocol == "threshold" else None
         directions = zip(*(gallery.scores(indices, rerank) for indices in subsets))
         scores = [torch.stack(of_direction) for of_direction in directions]  # 2 × (galleries, n, n)
-        # In the threshold protocol, equal captions count as correct too, so its ceiling is that of a gallery of distinct captions.
+        # In the threshold protocol, equal captions count as correct; its ceiling is computed as if all captions were distinct.
         captions = ([gallery.captions[index] for index in indices] for indices in subsets)
         ceilings = [ceiling(of_gallery if correct is None else range(len(of_gallery))) for of_gallery in captions]
         limits = {name: float(np.mean([limit[name] for limit in ceilings])) for name in ceilings[0]}

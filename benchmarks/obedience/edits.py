@@ -1,6 +1,6 @@
 """Ten edits and joins: tests whether each action happens in the requested section, and whether the seams are smooth.
 
-The weights that edit the motions also generate the motions before the edits. Displacements are distances that a joint moves from
+The weights that edit a motion also generate the source motion of the edit. A displacement is the distance that a joint moves from
 one frame to the next. A seam is smooth if the largest displacement across the seam exceeds the largest displacement within half a
 second of the seam by less than 3 cm (`benchmarks.seams`).
 """
@@ -33,8 +33,8 @@ CASE_STRIDE = 10_000  # difference between the first sample numbers of consecuti
 class Edit(NamedTuple):
     """An edit of a motion that was generated from the prompt `start` and has `source` frames.
 
-    The edit follows `prompt`. It replaces the frames `section`, appends `after` frames, or inserts `before` frames at the start.
-    The judge named `judge` must detect its action in the new frames.
+    The new frames follow `prompt`. The edit replaces the frames `section`, appends `after` frames, or inserts `before` frames at
+    the start. The judge named `judge` must detect its action in the new frames.
     """
 
     start: str

@@ -1,4 +1,4 @@
-"""Judges of arm and leg movements, such as waving, kicking and drinking. Each returns the spans in which its action happens."""
+"""Judges of arm and leg movements, such as waving and kicking. Each judge returns the spans in which its action happens."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def punches(body: Body, side: int) -> list[Span]:
 
 
 def throws(body: Body) -> list[Span]:
-    """Throwing with both hands: the hands are raised, close to each other, and then an arm is stretched quickly."""
+    """Throwing with both hands: the hands are raised and close together, and then an arm is stretched quickly."""
     gap = length(body.joints[:, WRISTS[0]] - body.joints[:, WRISTS[1]])
     held = (body.reach[..., 1].min(1) > -0.15) & (gap < 0.55)
     spans = []

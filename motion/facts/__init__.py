@@ -1,9 +1,9 @@
 """Facts detected in the joints of a clip: travel, turns, hands, and actions of the body.
 
-For each action, the frames in which it happens are detected. Captions state no other facts. Thresholds are conservative: a fact is
-not reported if the case is unclear. `prove` takes joints (T, 22, 3) in HumanML3D's order, in metres, Y up, with the floor at 0, at
-20 frames per second, and returns `Facts`. Left is the person's left (+X when they face +Z), angles are in degrees and positive to
-the left, and pairs are (left, right).
+For each action, the frames in which the action happens are detected. Thresholds are conservative: a fact is not reported if the
+case is unclear. `prove` takes joints (T, 22, 3) in HumanML3D's order, in metres, Y up, with the floor at 0, at 20 frames per
+second, and returns `Facts`. Left is the person's left (+X when they face +Z), angles are in degrees and positive to the left, and
+pairs are (left, right).
 """
 
 from __future__ import annotations
