@@ -16,7 +16,7 @@ from options.cli import parse
 from options.train import TrainLaMP
 from utils.errors import UserError, script
 
-if TYPE_CHECKING:  # --help does not wait for these
+if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from tokenizers import Tokenizer
 
     from data.pairs import CaptionedLatents
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # --help does not wait for these
 
 INHERITED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
 SIZES = ("num_queries", "embed_dim", "cross_width", "max_text", "match_rows", "dropout")
-FREE = ("losses", "match_rows", "dropout", "max_text", "label_smoothing")  # config fields that may differ from the fields of --init
+FREE = ("losses", "match_rows", "dropout", "max_text", "label_smoothing")  # config fields whose values may differ from --init's
 SAMPLES = 3  # captions that each validation logs
 
 
@@ -142,7 +142,7 @@ def start_from_init_(model: LaMP, config: TrainLaMP, bert: Path) -> None:
 def validation(
     clips: CaptionedClips, val_pairs: CaptionedLatents, tokenizer: Tokenizer
 ) -> Callable[[LaMP], dict[str, float | str]]:
-    """Return the validation function. It computes the losses and R@1, 2, 3 in batches of 32, and captions of a few motions.
+    """Return the validation function, which computes the losses and R@1, 2, 3 in batches of 32, and generates a few captions.
 
     Crops and captions are the same in every validation.
     """

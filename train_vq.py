@@ -16,7 +16,7 @@ from options.cli import parse
 from options.train import TrainVQ
 from utils.errors import UserError, script
 
-if TYPE_CHECKING:  # --help does not wait for these
+if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from torch import nn
 
     from data.store import Clips, MotionStore, Normaliser

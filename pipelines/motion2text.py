@@ -36,7 +36,7 @@ SPARE = 3  # candidates per requested caption if several captions are requested,
 
 
 class RankedCaption(NamedTuple):
-    """A caption, and LaMP's log-odds that it matches the motion (−∞ for an empty caption, NaN if they were not computed)."""
+    """A caption, and LaMP's log-odds that it matches the motion; −∞ for an empty caption, NaN if no log-odds were computed."""
 
     text: str
     match: float
@@ -88,7 +88,7 @@ class MotionToText:
         path, loader = run.weights(tag), loader or Loader(device)
         model, metadata = load_captioner(path, loader, lm=lm)
         if metadata["kind"] == "caption_opt":
-            from pipelines.released_captioner import ReleasedCaptioner  # not at the top: it imports this module
+            from pipelines.released_captioner import ReleasedCaptioner  # not at the top, to avoid a circular import
 
             return ReleasedCaptioner(model, run, loader, Path(checkpoints_dir), lm)
         root = run.checkpoints_dir if run.embedded else checkpoints_dir
@@ -173,7 +173,7 @@ def match_all(texts: list[list[str]], matcher: Matcher | None, device: torch.dev
 def caption_windows(
     model: MotionToText, windows: list[Window], search: Search, config: GenM2T, fps: float
 ) -> list[CaptionedWindow]:
-    """Caption all windows. Windows of similar length are batched together; the result has the order of `windows`."""
+    """Caption all windows. Windows of similar length are batched together; captions are returned in the order of `windows`."""
     captions: list[list[tuple[str, float]]] = [[] for _ in windows]
     with progress(total=len(windows), desc="captions", unit="window") as bar:
         for indices, features, lengths in batches([window.features for window in windows], config.batch_size):
@@ -222,7 +222,7 @@ def check_tokeniser(reader: LanguageMotion, config: Common) -> None:
     if not (name := config.legacy.get("resume_pth") or config.legacy.get("vq_name")):
         return
     source = Path(name) if Path(name).exists() else CheckpointFolder(config.checkpoints_dir, config.dataset_name, name).root
-    # Released files do not store these settings.
+    # Released files do not store the dilation growth rate and the activation.
     not_stored = {flag: given[flag] for flag in ("dilation_growth_rate", "vq_act") if flag in given}
     overrides = not_stored if find_weights(source).suffix in RELEASED else {}
     model, metadata = load_model(source, **overrides)
