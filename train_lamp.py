@@ -121,7 +121,7 @@ def build_model(config: TrainLaMP, tokeniser: MotionTokeniser, bert: Path) -> La
 
 
 def start_from_init_(model: LaMP, config: TrainLaMP, bert: Path) -> None:
-    """Load the weights given by --init. Raises `UserError` if they do not belong to a LaMP of the same sizes and vocabulary."""
+    """Load the weights given by --init. Raises `UserError` unless the weights are of a LaMP of the same sizes and vocabulary."""
     from dataclasses import asdict
 
     from models.bert import load_tokenizer, vocabulary

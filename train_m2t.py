@@ -105,7 +105,7 @@ def build_model(config: TrainM2T, reader: LanguageMotion) -> Captioner:
 def start_from_init_(model: Captioner, config: TrainM2T) -> None:
     """Load the weights given by --resume-trans into the model.
 
-    Raises `UserError` if they do not belong to a captioner of the same sizes and vocabulary.
+    Raises `UserError` unless the weights are of a captioner of the same sizes and vocabulary.
     """
     from dataclasses import asdict
 

@@ -84,7 +84,7 @@ def with_lamp_named(config: TrainT2M) -> TrainT2M:
     from pipelines.runs import LAMP, resolve
 
     if config.infill is not None and (config.stage != "masked" or not 0 <= config.infill <= 1):
-        raise UserError(f"--infill {config.infill}: must be from 0 to 1, and only for the masked stage; change it, or leave it out")
+        raise UserError(f"--infill {config.infill}: give a number from 0 to 1, or leave --infill out; only for the masked stage")
     for flag in ("eval_fid", "pictures"):
         if getattr(config, flag) and config.stage == "length":
             raise UserError(f"--{flag} {getattr(config, flag)}: the length stage generates no motion; leave the flag out")

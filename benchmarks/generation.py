@@ -1,4 +1,4 @@
-"""Speed of generation on this CPU: `python -m benchmarks.generation [--batches 1 32] [--rounds 5]`.
+"""Speed of generation on the CPU: `python -m benchmarks.generation [--batches 1 32] [--rounds 5]`.
 
 This module generates motions of 196 frames with models that have MoMask's sizes and random weights. The measured time includes 10
 sampling steps of the masked transformer, the residual layers and the decoding to features, but no text encoder. Each round runs
@@ -88,7 +88,7 @@ def measure(size: int, rounds: int) -> None:
 
 @dataclass(frozen=True)
 class Generation:
-    """Measure the speed of generation on this CPU."""
+    """Measure the speed of generation on the CPU."""
 
     batches: list[int] = option([1, 32], "batch sizes")
     rounds: int = option(5, "number of measured rounds, after one warm-up round")

@@ -114,7 +114,7 @@ class Bench:
 
 
 class OutOfTime(BaseException):
-    """Raised when a part exceeds its time limit. A BaseException, so that `except Exception` does not catch it."""
+    """Raised when a part exceeds its time limit. As a subclass of BaseException, it is not caught by `except Exception`."""
 
 
 @contextmanager
@@ -362,7 +362,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 @dataclass(frozen=True)
 class Gpu:
-    """Measure correctness and speed on this GPU."""
+    """Measure correctness and speed on a GPU."""
 
     parts: list[str] = option(list(PARTS), "parts to run", choices=tuple(PARTS))
     output: str = option("gpu.jsonl", "file to which results are appended, one JSON object per line")

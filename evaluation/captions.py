@@ -1,8 +1,8 @@
 """Scores of generated captions on the clips of an evaluation pass (`evaluation/protocol.py`), and LaMP-BertScore.
 
 Scores depend on the references. There are two kinds of references. `raw` references are the unchanged captions of the clip.
-`tokens` references consist of HumanML3D's processed words of these captions, as in TM2T and MotionGPT. Before generated captions
-are compared with `tokens` references, they are processed in the same way.
+`tokens` references consist of HumanML3D's processed words of these captions, as in TM2T and MotionGPT. Generated captions are
+processed in the same way before the comparison with `tokens` references.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class GuoJudge:
         config = evaluator.config
         for kind, actual, expected in (("statistics", len(mean), config.dim), ("words", words.dim, config.word_dim)):
             if actual != expected:
-                problem = f"the evaluator takes {kind} of width {expected}, but these have width {actual}"
+                problem = f"the evaluator takes {kind} of width {expected}, but the given {kind} have width {actual}"
                 raise UserError(f"{problem}; use the files that came with the evaluator")
         # The hash is computed from the weights before `fused`, because processors round the products of `fused` differently.
         self.fingerprint = fingerprint(evaluator, mean.cpu().numpy(), std.cpu().numpy())[:16]

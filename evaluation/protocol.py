@@ -1,5 +1,5 @@
-"""The published evaluation of generated motion (Guo et al. 2022, section 6): generate a motion for each clip's caption, embed it,
-score the embeddings.
+"""The published evaluation of generated motion (Guo et al. 2022, section 6): generate a motion for each clip's caption, embed the
+motion, score the embeddings.
 
 A pass over a split draws a random crop and a random caption of each clip, shuffles the clips, and drops the incomplete last batch
 of 32. An evaluator (`evaluation.judges`) embeds texts, real motions and generated motions. Several passes with different random
@@ -70,7 +70,7 @@ class SplitEvaluation:
         published: "standard", or "lamp" for the variant in LaMP's release, which uses first captions and keeps the clips' order.
         batches: number of batches of 32 per pass; 0: all.
         captioner: function that captions every real and every generated motion; None: no captions.
-        text_scorer: function that compares the output of `captioner` with the captions of the clips; None: no such scores.
+        text_scorer: function that compares the output of `captioner` with the captions of the clips; None: no comparison.
         physical: whether to compute physical metrics.
     """
 

@@ -29,7 +29,7 @@ ROWS = ("text_to_motion", "motion_to_text", "ceiling", "chance")
 
 
 def whole_clips(clips: Clips, longest: int, stride: int) -> Clips:
-    """Crop clips to their first `longest` frames and to whole tokens of `stride` frames. Clips shorter than a token are dropped."""
+    """Crop clips to the first `longest` frames and to whole tokens of `stride` frames. Clips shorter than a token are dropped."""
     kept = crop_length(np.minimum(clips.lengths, longest), False, stride)
     usable = np.flatnonzero(kept)
     return Clips(clips.rows, [clips.names[index] for index in usable], clips.starts[usable], kept[usable])
@@ -85,7 +85,7 @@ class Gallery:
 
     @torch.no_grad()
     def _match(self, motions: Tensor, texts: Tensor) -> Tensor:
-        unique, inverse = motions.unique(return_inverse=True)  # the latents of a motion are shared by all its texts
+        unique, inverse = motions.unique(return_inverse=True)  # each motion is encoded once for all of its texts
         starts, lengths = (values[unique.numpy()] for values in (self.clips.starts, self.clips.lengths))
         batch = padded(self.clips.rows, starts, lengths, lengths.max(), Normaliser(self.model.mean, self.model.std))
         latents, tokens = self.model.latents(batch["motion"], batch["lengths"])

@@ -51,8 +51,8 @@ def reconstructions(tokeniser: MotionTokeniser, clips: Clips, normaliser: Normal
 
 
 def reconstructor(tokeniser: MotionTokeniser, normaliser: Normaliser) -> Callable[[Tensor, Tensor, list[str]], Tensor]:
-    """Return a function that reconstructs features (B, T, D) in the dataset's units, with lengths (B,), and returns them on the
-    CPU.
+    """Return a function that reconstructs features (B, T, D) in the dataset's units, with lengths (B,). The function returns the
+    reconstructions on the CPU.
 
     The function also takes captions, like other functions that the protocol evaluates, but ignores them.
     """

@@ -4,8 +4,8 @@ Features contain differences between consecutive frames, so T frames give T - 1 
 root angular velocity 1 | root velocity x z 2 | root height 1 | local joints 3(J-1) | local rotations in 6D 6(J-1) | joint
 velocities 3J | foot contacts 4 (Guo et al., CVPR 2022, section 5 and the published code).
 
-Clips of different lengths can share a batch. Each clip is padded with copies of its last pose, which do not change its valid
-features. Only the first `lengths - 1` rows of a clip are valid.
+Clips of different lengths can share a batch. Each clip is padded with copies of its last pose. The padding does not change the
+first `lengths - 1` rows of features of a clip; only these rows are valid.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Te
     """The heading (..., T, 3) that features are relative to: horizontal unit vectors, +Z in the first frame.
 
     `facing` adds the left-right axes of hips and shoulders. The published code of the features subtracts the axis of the hips from
-    the axis of the shoulders instead. This function does the same, because all published features and statistics depend on it.
+    the axis of the shoulders instead. This function also subtracts, because all published features and statistics depend on it.
     """
     right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., j, :] for j in skeleton.face)
     forward = across_to_forward((left_hip - right_hip) + (right_shoulder - left_shoulder))
@@ -169,7 +169,7 @@ def joints_to_features(
         joints: (B, T, J, 3) at the dataset's frame rate, T >= 2, in metres (KIT: millimetres).
         lengths: (B,) number of valid frames of each clip; default: T.
         bone_lengths: (J,) in the unit of `joints`; default: the skeleton's.
-        uniform: True changes the bone lengths of `joints` to `bone_lengths`; False keeps them.
+        uniform: True changes the bone lengths of `joints` to `bone_lengths`; False keeps the bone lengths of `joints`.
 
     Returns:
         features (B, T - 1, D) and the processed joints (B, T, J, 3), which are on the floor and face +Z at the start.

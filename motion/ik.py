@@ -68,7 +68,7 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
     rotations = local.copy()  # global
 
     def bones(starts: list[int], ends: list[int]) -> ndarray:
-        """Return vectors (..., T, C, 3) from the fitted joints `starts` to the target positions of their children `ends`. Each
+        """Return vectors (..., T, C, 3) from the fitted joints `starts` to the target positions of the child joints `ends`. Each
         vector is in the coordinate frame of the parent of its start joint."""
         frames = rotations[..., [parents[start] for start in starts], :, :]
         return rotate(frames.mT, goal[..., ends, :] - fitted[..., starts, :])

@@ -24,7 +24,7 @@ class Skeleton:
         bones: name of each joint, used in BVH files; the names are Mixamo's where Mixamo has the joint.
         chains: joint indices along each limb, parents before children.
         rest: (J, 3) unit direction of the bone that ends in each joint, zero for the root.
-        face: right hip, left hip, right shoulder, left shoulder; they determine where the person faces.
+        face: right hip, left hip, right shoulder, left shoulder; these joints determine the facing direction.
         feet: left ankle, left toe, right ankle, right toe, in the order of the contact features; KIT-ML has midfeet for ankles.
         legs: knee and ankle of one leg. The bones that end there make up the leg length, which scales the path of the root.
         contact: a foot is in contact with the floor if its squared displacement between two frames is below this threshold, in the

@@ -121,7 +121,7 @@ def windows_around(spans: Sequence[tuple[int, int]], tokens: int, longest: int, 
 
     A window has up to `reach` tokens on each side of its span, and at most `longest` tokens in total. The span is in the centre if
     possible. The window ends before the next span, whose tokens have not been generated yet. If one window can contain the whole
-    motion, the result is this single window.
+    motion, the returned list contains only this window.
     """
     if tokens <= min(longest, reach):
         return [(0, tokens)]

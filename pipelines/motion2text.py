@@ -46,7 +46,7 @@ Matcher = Callable[[list[str], Tensor], Tensor]  # N texts and the indices (N,) 
 
 
 class MotionToText:
-    """A captioner with `reader`, the LaMP that it was trained with. Raises `UserError` if their query widths differ."""
+    """A captioner with `reader`, the LaMP that it was trained with. Raises `UserError` if the query widths of both differ."""
 
     def __init__(self, captioner: MotionReader, reader: LanguageMotion):
         expected, actual = captioner.config.prefix_dim, reader.lamp.config.hidden_size
@@ -70,7 +70,7 @@ class MotionToText:
         loader: Loader | None = None,
         lm: str = "",
     ) -> MotionToText:
-        """Load the captioner `name` with the LaMP and the tokeniser that it was trained on.
+        """Load the captioner `name` with the LaMP and the tokeniser that the captioner was trained on.
 
         Args:
             checkpoints_dir, dataset_name: location of the runs. If `dataset_name` is None, runs of all datasets are searched.
@@ -94,7 +94,8 @@ class MotionToText:
         root = run.checkpoints_dir if run.embedded else checkpoints_dir
         reader = LanguageMotion.load(root, run.dataset_name, metadata.get("lamp_name", ""), loader=loader)
         if metadata.get("lamp") not in (None, reader.fingerprint):
-            raise UserError(f"{path}: was trained with another LaMP than the current '{metadata['lamp_name']}'; train it again")
+            reason = f"was trained with another LaMP than the current '{metadata['lamp_name']}'"
+            raise UserError(f"{path}: {reason}; train the captioner again")
         return cls(model, reader)
 
     @property
@@ -159,7 +160,7 @@ class MotionToText:
 
 
 def match_all(texts: list[list[str]], matcher: Matcher | None, device: torch.device) -> list[list[float]]:
-    """Log-odds that each of `texts[b]` matches motion b: −∞ for empty texts, NaN without a matcher."""
+    """Log-odds that each of `texts[b]` matches motion b: −∞ for empty texts, NaN for all texts if there is no matcher."""
     count = len(texts[0])
     scores = torch.full((len(texts) * count,), -torch.inf)
     flat = [text for of_motion in texts for text in of_motion]

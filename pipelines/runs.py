@@ -145,7 +145,7 @@ def resolve(kind: Kind, checkpoints_dir: str | Path | Sequence[str | Path], data
 
 
 def only(kind: Kind, runs: Sequence[Run], root: Path, datasets: Sequence[str]) -> Run:
-    """Return the only run in `runs`. Raises `MissingRun` if there is none. If there are several, a `UserError` lists them."""
+    """Return the only run in `runs`. Raises `MissingRun` if `runs` is empty; if it has several runs, a `UserError` lists them."""
     if len(runs) == 1:
         return runs[0]
     if not runs:
@@ -194,7 +194,7 @@ def weights_files(folder: Path) -> list[Path]:
 
 
 def _kind(path: Path) -> str | None:
-    """The kind of a weights file; None if the file belongs to another project. Raises `UserError` if it is damaged."""
+    """The kind of a weights file; None if the file belongs to another project. Raises `UserError` if the file is damaged."""
     try:
         return kind_of(path)
     except DamagedFile:
@@ -308,8 +308,9 @@ def resolve_generator(
 
     The companions are the residual transformer, the length predictor, the gap-filling transformer and the selector. If `name`
     selects a masked transformer that is neither embedded nor released, only the companions that the arguments name are used.
-    Otherwise, `_companion` selects every companion that the arguments do not name. `_companion` selects a selector only in two
-    cases: `candidates`, the number of motions to choose from, is above 1; or it is None and the masked transformer is embedded.
+    Otherwise, `_companion` selects every companion that the arguments do not name. A selector is selected in this way only if
+    `candidates`, the number of motions to choose from, is above 1, or if `candidates` is None and the masked transformer is
+    embedded.
 
     Raises the errors of `resolve`, and `UserError` if there are several companions of the same kind.
     """

@@ -49,7 +49,7 @@ def find_generator(config: Sampling) -> Generator:
 
 
 def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
-    """Load the models of `runs`, and print their paths and text encoder. Raises `UserError` if they cannot be loaded."""
+    """Load the models of `runs`, and print the paths and the text encoder. Raises `UserError` if a model cannot be loaded."""
     from pipelines.text2motion import TextToMotion
     from utils.runtime import resolve_device
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from benchmarks.obedience.__main__ import Obedience
 
 SMOOTH = 0.03  # m
-MARGIN = 8  # frames; the middle of an action may be this far outside its section
+MARGIN = 8  # frames; the middle of an action may be up to this many frames outside the requested section
 CASE_STRIDE = 10_000  # difference between the first sample numbers of consecutive cases
 
 

@@ -2,8 +2,8 @@
 
 real.csv lists sections of captures that were inspected on contact sheets. The column `shows` contains the actions that a section
 shows. The column `also` contains further actions that may be visible. "*" in `also` stands for all actions: a section with "*" is
-not a negative example of any action. Two targets apply to all judges together: the judges should accept at least 95 % of the
-sections that show their action, and at most 5 % of the sections that do not show it. A third target applies to each judge whose
+not used as a negative example of any action. Two targets apply to all judges together: the judges should accept at least 95 % of
+the sections that show their action, and at most 5 % of the sections that do not show it. A third target applies to each judge whose
 action is shown in at least five sections: the judge should accept at least 80 % of these sections.
 
 A clip `source/name` is read from `DIR/source/name.npy` (raw joints, 20 fps), from a dataset's `new_joints/source_name.npy`, or, for
@@ -117,5 +117,6 @@ def summary(judges: dict[str, dict], missing: list[str]) -> tuple[dict, list[str
         lines.append(f"{name:20} {counts['passed']:4}/{counts['shown']:4} {counts['false']:4}/{counts['others']:4} {rate:6.1%}")
     totals = {key: sum(counts[key] for counts in judges.values()) for key in ("passed", "shown", "false", "others")}
     passed, false = totals["passed"] / max(1, totals["shown"]), totals["false"] / max(1, totals["others"])
-    lines.append(f"accepted {passed:.1%} of clips with the action, {false:.1%} of clips without it; {len(missing)} clips not found")
+    rates = f"accepted {passed:.1%} of clips with the action, {false:.1%} of clips without the action"
+    lines.append(f"{rates}; {len(missing)} clips not found")
     return {"seen": passed, "false": false, "judges": judges, "not_found": missing}, lines

@@ -214,7 +214,7 @@ def _find(model: str | Path) -> Path:
             continue
         if list(folder.glob("*.safetensors")):
             return folder
-        reason = "it has no safetensors"
+        reason = "the model has no safetensors file"
     raise UserError(f"{model}: not a folder, and the download of a model of this name failed ({reason}); give a model folder")
 
 
@@ -249,7 +249,7 @@ def _cut_(model: torch.nn.Module, layer: int | None, name: str) -> int:
     if not isinstance(stack, torch.nn.ModuleList):
         raise UserError(f"{name}: {type(model).__name__} is not an encoder like BERT or RoBERTa; use {DEFAULT} or a similar model")
     if layer is None or not 0 <= layer <= len(stack):
-        problem = "its best layer is not known" if layer is None else f"it has no layer {layer}"
+        problem = "the best layer is not known" if layer is None else f"the model has no layer {layer}"
         raise UserError(f"{name}: {problem}; choose a layer from 0 to {len(stack)}")
     del stack[layer:]
     return layer

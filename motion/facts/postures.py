@@ -107,8 +107,8 @@ def crawling(frames: Frames) -> list[Event]:
 
 
 def floor_reaches(frames: Frames) -> list[Event]:
-    """Events in which a hand goes down to the floor and up again: picking up or putting down. The joints do not show which of the
-    two it is."""
+    """Events in which a hand goes down to the floor and up again. The joints do not show whether the person picks up or puts down
+    something."""
     wrists = smooth(frames.joints[:, WRISTS, 1], 1)  # (T, 2)
     lowest = wrists.min(axis=1)
     rests = np.zeros(len(frames), bool)

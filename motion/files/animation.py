@@ -53,7 +53,7 @@ DEFAULT_RIG = RigOptions()
 
 @dataclass(frozen=True)
 class Animation:
-    """An animated skeleton: names, parents and rest offsets (B, 3) of bones, and their motion. The rest pose is on the floor.
+    """An animated skeleton: names, parents, rest offsets (B, 3) and motion of the bones. The rest pose is on the floor.
 
     `root` (T, 3) is the position of bone 0; `rotations` (T, B, 3, 3) are relative to the parents. If bone 0 is an additional root
     bone on the floor, bone 1 is the hips, and `moving` (T, 3) is the position of bone 1 relative to bone 0. Otherwise, bone 0 is

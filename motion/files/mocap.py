@@ -35,7 +35,7 @@ JOINT_MAPS: dict[str, tuple[JointSource, ...]] = {
         "Chest", "Toes_L", "Toes_R", "Neck", "Shoulder_L", "Shoulder_R", "Head", "UpperArm_L", "UpperArm_R",
         "LowerArm_L", "LowerArm_R", "Hand_L", "Hand_R",
     ),
-    # CMU in ASF/AMC; each bone stands for the joint at its end.
+    # CMU in ASF/AMC; the name of a bone refers to the joint at the bone's end.
     "cmu_asf": (
         "root", "lhipjoint", "rhipjoint", "lowerback", "lfemur", "rfemur", "upperback", "ltibia", "rtibia",
         {"upperback": 0.4, "thorax": 0.6}, "lfoot", "rfoot", "upperneck", {"thorax": 0.6, "lclavicle": 0.4},
@@ -51,7 +51,7 @@ JOINT_MAPS: dict[str, tuple[JointSource, ...]] = {
     "mixamo": HUMANML3D.bones,
     "lafan1": tuple(bone.replace("ToeBase", "Toe") for bone in HUMANML3D.bones),
     # CMU converted to BVH for MotionBuilder and 3ds Max; each joint lies at the end of the previous bone.
-    # Mixamo's characters have all these names too, so this map comes after Mixamo's.
+    # Mixamo's characters also have all names of this map, so this map comes after Mixamo's map.
     "cmu_motionbuilder": (
         "Hips", "LeftUpLeg", "RightUpLeg", "Spine", "LeftLeg", "RightLeg", "Spine1", "LeftFoot", "RightFoot",
         {"Spine1": 0.4, "Neck": 0.6}, "LeftToeBase", "RightToeBase", "Head", {"Neck": 0.6, "LeftArm": 0.4},
@@ -68,7 +68,7 @@ def map_joints(names: Sequence[str], positions: np.ndarray, joint_map: Sequence[
     sources = [{source: 1.0} if isinstance(source, str) else source for source in joint_map]
     missing = sorted({name for source in sources for name in source} - set(names))
     if missing:
-        raise UserError(f"{title}: no joint called {', '.join(missing)}; it has {', '.join(names)}")
+        raise UserError(f"{title}: no joint called {', '.join(missing)}; its joints are {', '.join(names)}")
     weights = np.zeros((len(sources), len(names)))
     for joint, source in enumerate(sources):
         for name, weight in source.items():
@@ -218,7 +218,7 @@ def uncommented(text: str) -> str:
 
 
 def stated_fps(text: str) -> float | None:
-    """The number after `:SAMPLES-PER-SECOND` in an .amc, or None if it is missing."""
+    """The number after `:SAMPLES-PER-SECOND` in an .amc, or None if the .amc has no such line."""
     match = re.search(r"^:SAMPLES-PER-SECOND\s+(\S+)", text, re.MULTILINE | re.IGNORECASE)
     try:
         return float(match[1]) if match else None
@@ -243,7 +243,7 @@ def parse_amc(text: str, name: str) -> dict[str, np.ndarray]:
         table = table.reshape(len(starts), -1)
         for bone, *values in lines[starts[0] + 1 : starts[0] + size]:
             if (table[:, column] != bone).any():
-                raise ValueError(f"'{bone}' is not where it was in the first frame")
+                raise ValueError(f"'{bone}' is not on the same line of each frame")
             motion[bone] = table[:, column + 1 : column + 1 + len(values)].astype(np.float64)
             column += 1 + len(values)
     except ValueError as error:

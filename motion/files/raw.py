@@ -1,4 +1,4 @@
-"""A motion as read from a file, and estimates of its unit and axes from the size and stance of the body."""
+"""A motion as read from a file, and estimates of the file's unit and axes from the size and stance of the body."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from utils.checkpoint import atomic_path
 from utils.errors import UserError
 
 WIDTH, SHAPES = 156, 16  # rotation vectors of 52 joints; shape coefficients
-TO_AMASS = np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])  # its own inverse
+TO_AMASS = np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])  # this matrix is its own inverse
 
 
 def write_smpl(
