@@ -135,7 +135,7 @@ def start_from_init_(model: LaMP, config: TrainLaMP, bert: Path) -> None:
     check_same(flag, asdict(source.config), asdict(model.config), FREE)
     vocab = run_folder(path) / "vocab.txt"
     if vocab.is_file() and vocab.read_text(encoding="utf-8") != vocabulary(load_tokenizer(bert)):
-        raise UserError(f"{flag}: its {vocab} is not the vocabulary of {bert}; give both runs the same --bert")
+        raise UserError(f"{flag}: the run's {vocab} is not the vocabulary of {bert}; give both runs the same --bert")
     start_from_(model, source.state_dict(), path)
 
 

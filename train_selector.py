@@ -84,7 +84,7 @@ def both_splits(config: TrainSelector, spec: DatasetSpec) -> tuple[ProfileBatche
     def batches(split: str) -> ProfileBatches:
         clips = CaptionedClips(spec, split, store)
         if len(clips) < 2:
-            raise UserError(f"{spec.root}: the split {split} has {len(clips)} clip; the selector compares clips, so add some")
+            raise UserError(f"{spec.root}: the split {split} has {len(clips)} clip; the selector compares clips, so add clips")
         profiles = cached_profiles(clips.clips, spec.num_joints, config.workers or os.cpu_count() or 1)
         cache = Path(clips.clips.rows.filename).parent
         conditions = cached_conditions(encoder, [caption.text for caption in clips.captions], cache)

@@ -86,7 +86,7 @@ class Captions:
     """Measure how often captions name the right action, side and mood, from the results of M2T_eval.py."""
 
     results: str = option("", "result file <ext>.json of M2T_eval.py", positional=True)
-    wrong: int = option(0, "print this many of the captions that have a wrong action, side or mood")
+    wrong: int = option(0, "maximum number of captions with a wrong action, side or mood to print")
 
 
 @script

@@ -119,7 +119,7 @@ class OutOfTime(BaseException):
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `OutOfTime` in the `with` block after `seconds`. Works in the main thread only."""
+    """Raise `OutOfTime` in the `with` block after `seconds`. The time limit works only in the main thread."""
 
     def stop(*_: object) -> None:
         raise OutOfTime
@@ -183,7 +183,7 @@ def run_tests(bench: Bench, deadline: float) -> None:
 
 
 def generation_models(bench: Bench) -> dict[str, nn.Module]:
-    """Return MoMask's transformers and tokeniser, and as text encoder a LaMP of MiniLM's size, all in eval mode."""
+    """Return models in eval mode: MoMask's transformers and tokeniser, and a LaMP of MiniLM's size as text encoder."""
     lamp = LaMPConfig(**(TINY if bench.tiny else MINILM))
     sizes = {"cond_dim": lamp.hidden_size, **(TINY_TRANSFORMER if bench.tiny else {})}
     masked = {"latent_dim": 384, "n_heads": 6, **sizes}  # MoMask's width; LaMP's masked transformer has width 512
@@ -344,7 +344,7 @@ def measure_training(
     began = time.perf_counter()
     step()
     bench.wait()
-    first = time.perf_counter() - began  # includes compilation, or the capture of graphs
+    first = time.perf_counter() - began  # includes compilation, or the capture of CUDA graphs
     seconds = bench.seconds(step, limit)
     work = flops.get_total_flops()
     epoch = math.ceil(CLIPS / size) * seconds / 60

@@ -126,7 +126,7 @@ class Motion:
         return Path(path)
 
     def features(self) -> np.ndarray:
-        """HumanML3D's features (T', 263) of this motion at 20 frames per second: the input of the models.
+        """HumanML3D's features (T', 263) of this motion at 20 frames per second. The models take these features as input.
 
         If the motion was read from a feature file, the file's features are returned unchanged.
         """

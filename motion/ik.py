@@ -114,7 +114,7 @@ def with_standard_hubs(joints: ndarray, skeleton: Skeleton) -> ndarray:
     These shapes vary between captures; for example, the hips are 11 cm apart in one capture and 20 cm in another.
     `uniform_skeleton` keeps the directions of bones, so `uniform_skeleton` alone would not make these shapes equal.
     """
-    fitted = retarget(joints, skeleton, standard_rest(skeleton))  # symmetric: mirrored motions give mirrored results
+    fitted = retarget(joints, skeleton, standard_rest(skeleton))  # symmetric rest pose: mirrored motions give mirrored results
     return uniform_skeleton(torch.from_numpy(fitted), skeleton).numpy()
 
 

@@ -26,7 +26,7 @@ def _cached_tensor(values: tuple, device: torch.device, dtype: torch.dtype) -> T
 
 
 def constant(values: Sequence[float], like: Tensor) -> Tensor:
-    """A tensor of `values` with the device and dtype of `like`. Do not modify the result.
+    """A tensor of `values` with the device and dtype of `like`. Callers must not modify the tensor.
 
     The tensor is cached, because each copy to the GPU would force the CPU to wait for the GPU.
     """
@@ -34,7 +34,7 @@ def constant(values: Sequence[float], like: Tensor) -> Tensor:
 
 
 def indices(values: Sequence[int], like: Tensor) -> Tensor:
-    """A cached int64 tensor of the indices `values` on the device of `like`. Do not modify the result."""
+    """A cached int64 tensor of the indices `values` on the device of `like`. Callers must not modify the tensor."""
     return _cached_tensor(tuple(values), like.device, torch.int64)
 
 

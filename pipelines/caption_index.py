@@ -163,7 +163,7 @@ def build_index(
     action_of = {caption: table.get(min(names), ("", 0.0))[0] for caption, names in clips.items()}
     captions = spread(action_of, known)
     if not captions:
-        raise UserError("no captions for the index of known prompts: the training set is empty")
+        raise UserError("no captions for the index of training captions: the training set is empty")
     words = frequent_words(clips, counts, known)
     rows = embed(encoder, captions), embed(encoder, words)
     return CaptionIndex(captions, [action_of[caption] for caption in captions], words, *rows, thin=thin_actions(table))
@@ -218,7 +218,7 @@ def write_index(spec: DatasetSpec, folder: Path) -> None:
     try:
         encoder = SentenceEncoder()
     except UserError as error:
-        note(f"no index of known prompts is written: {error}")
+        note(f"no index of training captions is written: {error}")
         return
     index_of_dataset(spec, encoder).save(folder)
 

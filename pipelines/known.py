@@ -159,7 +159,7 @@ def check_prompts(prompts: Sequence[str], folder: Path, strict: bool = False) ->
     """
     knowledge = Knowledge.load(folder)
     if knowledge is None and strict:
-        raise UserError(f"--strict: {folder} has no {FILE}, the index of known captions; leave --strict out")
+        raise UserError(f"--strict: {folder} has no {FILE}, the index of training captions; leave --strict out")
     results = {prompt: knowledge(prompt) if knowledge else in_english(prompt) for prompt in dict.fromkeys(prompts)}
     for prompt, known in results.items():
         if known and known.note:

@@ -236,7 +236,7 @@ def _load(folder: Path, name: str):
         raise UserError(f"{name}: not a readable encoder ({reason}); give a folder with a complete model") from None
     missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
     if missing:
-        raise UserError(f"{name}: {len(missing)} weights are missing, {missing[0]} first; copy the folder again")
+        raise UserError(f"{name}: {len(missing)} weights are missing, such as {missing[0]}; copy the folder again")
     longest = getattr(model.config, "max_position_embeddings", 512)
     if tokenizer.model_max_length > longest:  # the tokeniser has no limit of its own; RoBERTa reserves two positions
         tokenizer.model_max_length = longest - 2

@@ -55,7 +55,7 @@ def check_captions(candidates: Captions, references: References) -> None:
         raise UserError(f"{len(candidates)} captions but {len(references)} lists of references; give one list for each caption")
     for number, group in enumerate(references, start=1):
         if isinstance(group, str) or not len(group):
-            raise UserError(f"caption {number} of {len(references)} has no list of references; give it one, or leave the clip out")
+            raise UserError(f"caption {number} of {len(references)} has no list of references; add the list, or omit the clip")
 
 
 def _split(candidates: Captions, references: References) -> tuple[list[list[str]], list[list[str]], np.ndarray]:

@@ -61,7 +61,7 @@ def read(name: str) -> str:
 
 
 def skeleton_data(skeleton: Skeleton) -> dict:
-    """A skeleton as data for the script: limbs, the joint to which each additional point belongs, feet, and joint names."""
+    """A skeleton as data for the page's script: limbs, the joint to which each additional point belongs, feet, joint names."""
     body = limbs(skeleton)
     rows = zip(body.ends.tolist(), body.radii.tolist(), body.parts, body.trunk.tolist())
     return {
@@ -74,7 +74,7 @@ def skeleton_data(skeleton: Skeleton) -> dict:
 
 
 def motion_data(motion: Motion) -> dict:
-    """A motion as data for the script. `stands` lists the spans of frames in which the left and the right foot stand."""
+    """A motion as data for the page's script. `stands` lists the spans of frames in which the left and the right foot stand."""
     plain, ik = (None if joints is None else pack(joints, motion.skeleton) for joints in (motion.joints, motion.locked))
     frames, count, _ = motion.joints.shape
     stands = standing_feet(motion.joints, motion.fps, motion.skeleton, motion.contacts)  # (T, 2)

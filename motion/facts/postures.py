@@ -12,7 +12,7 @@ from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from motion.facts.frames import ANKLES, FPS, HEAD, KNEES, NECK, PELVIS, SOLE, WRISTS, Event, Frames, peaks, runs, smooth, speed
 
-SETTLED = FPS  # maximum number of frames of sitting in an event of sitting down, and of lying in an event of lying down
+SETTLED = FPS  # an event of sitting (lying) down includes at most this many frames in which the person already sits (lies)
 
 
 def sitting(frames: Frames) -> list[tuple[int, int]]:

@@ -178,7 +178,7 @@ def first_person(bvh: Bvh, channels: list[list[str]], name: str) -> list[list[st
     """Remove all joints from `bvh` except those of the first ROOT, and return the channels of the remaining joints."""
     roots = [joint for joint, parent in enumerate(bvh.parents) if parent < 0]
     if len(roots) > 1:
-        note(f"{name}: holds {len(roots)} people ({', '.join(bvh.names[root][:40] for root in roots[:5])}); the first is read")
+        note(f"{name}: holds {len(roots)} people ({', '.join(bvh.names[root][:40] for root in roots[:5])}); only the first is read")
         bvh.names, bvh.parents, bvh.offsets = (part[: roots[1]] for part in (bvh.names, bvh.parents, bvh.offsets))
         bvh.end_sites = {joint: offset for joint, offset in bvh.end_sites.items() if joint < roots[1]}
     return channels[: len(bvh.names)]
@@ -193,7 +193,7 @@ def motion_rows(text: str, header: re.Match, width: int, name: str) -> np.ndarra
     except ValueError:
         pass
     if second := re.compile(r"^[ \t]*HIERARCHY\b", re.IGNORECASE | re.MULTILINE).search(text, start):
-        note(f"{name}: holds several motions, one after the other; the first is read")
+        note(f"{name}: holds several motions, one after the other; only the first motion is read")
         stop = second.start()
     block = text[start:stop]
     if "," in block:
@@ -202,7 +202,7 @@ def motion_rows(text: str, header: re.Match, width: int, name: str) -> np.ndarra
     if not width or values is None or len(values) % width or not len(values):
         values = rows_of_lines(block, width, name)
     if not np.isfinite(values).all():
-        raise UserError(f"{name}: its motion holds NaN or infinite numbers; export it again")
+        raise UserError(f"{name}: its motion holds NaN or infinite numbers; export the motion again")
     if np.abs(values).max() > ABSURD:
         largest = f"{np.abs(values).max():.3g}"
         raise UserError(f"{name}: its motion holds {largest}, which is not a valid position or angle; the file is damaged")
