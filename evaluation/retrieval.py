@@ -1,8 +1,9 @@
 """Text-to-motion and motion-to-text retrieval with LaMP, over the clips of a split.
 
-A gallery pairs each clip with one of its captions, by default with the first caption, as in TMR. Clips are cropped at the end to
-the maximum length. If a section of a clip has its own caption, the section counts as a separate clip. LaMP computes the scores of
-motions and texts. Protocols that compare captions with other captions use a frozen sentence encoder for this comparison.
+A gallery pairs each clip with one of its captions, by default with the first caption, as in TMR. Clips that are longer than the
+maximum length are cut off at the end. If a section of a clip has its own caption, the section counts as a separate clip. LaMP
+computes the scores of motions and texts. Protocols that compare captions with other captions use a frozen sentence encoder for this
+comparison.
 """
 
 from __future__ import annotations

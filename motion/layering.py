@@ -49,7 +49,7 @@ def layer(legs: ndarray, arms: ndarray, weight: ndarray) -> ndarray:
     """Combine legs and trunk of the motion `legs` with arms and head of the motion `arms`.
 
     Args:
-        weight: (..., T, 2) weights of the motion `arms`, from 0 to 1, for left and right arm. The head uses the larger weight.
+        weight: (..., T, 2) weights of the motion `arms`, from 0 to 1, for left and right arm; the larger one is used for the head.
     """
     bones = to_bones(legs)
     carried = to_bones(arms) @ trunk(arms) @ trunk(legs).swapaxes(-1, -2)

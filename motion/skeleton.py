@@ -25,8 +25,8 @@ class Skeleton:
         chains: joint indices along each limb, parents before children.
         rest: (J, 3) unit direction of the bone that ends in each joint, zero for the root.
         face: right hip, left hip, right shoulder, left shoulder; these joints determine the facing direction.
-        feet: left ankle, left toe, right ankle, right toe, in the order of the contact features; KIT-ML has midfeet for ankles.
-        legs: knee and ankle of one leg. The bones that end there make up the leg length, which scales the path of the root.
+        feet: left ankle, left toe, right ankle, right toe, in the order of the contact features; in KIT-ML, midfeet replace ankles.
+        legs: knee and ankle of one leg. The bones that end in these joints make up the leg length, which scales the root's path.
         contact: a foot is in contact with the floor if its squared displacement between two frames is below this threshold, in the
         square of the dataset's unit.
         lengths: (J,) bone lengths in metres, or None if the dataset has no fixed bone lengths.

@@ -49,7 +49,7 @@ GROWTH = 0.2  # the cache file is written when this fraction of the encoded capt
 
 
 class Conditioner(Protocol):
-    """A text encoder, which converts captions to conditions (B, C), or (B, 1 + W, C) if it returns words, on its device.
+    """A text encoder, which converts captions to conditions (B, C), or (B, 1 + W, C) if it returns words, on the encoder's device.
 
     Raises `UserError` for an empty caption.
 

@@ -1,8 +1,8 @@
 """A page that shows motions in 3D: one .html file that any browser can open, and that needs no network.
 
 The markup, style and scripts of the page are in viewer/. Joints are stored as 16-bit integers with one scale per motion. If the
-path of a motion reaches 10 m from the origin, its joints are stored in steps of 0.3 mm. The additional points of the body are
-stored as 8-bit integers. A motion of 196 frames adds 58 kB to the file.
+path of a motion reaches 10 m from the origin, the joints of this motion are stored in steps of 0.3 mm. The additional points of the
+body are stored as 8-bit integers. A motion of 196 frames adds 58 kB to the file.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ PAGE_SECONDS = 2.0  # minimum time for which a page is shown
 
 
 def caption_pages(text: str, width: int, height: int, seconds: float) -> list[np.ndarray]:
-    """Draw `text` as pages (rows, width, 3) of equal size and at most `height` rows. All pages together are shown for `seconds`.
+    """Draw `text` as pages (rows, width, 3) of equal size and at most `height` rows; the sequence of pages is shown in `seconds`.
 
     The font is the largest with which the text fits on one page. If that font would be too small to read, the text is split into
     several pages, each shown for at least `PAGE_SECONDS`.

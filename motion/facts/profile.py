@@ -1,4 +1,4 @@
-"""The profile of a motion: facts and further measurements of the motion as a vector of bits. A network compares it with a text.
+"""The profile of a motion: facts and further measurements as a vector of bits, which a network can compare with a text.
 
 Each measurement is compared with several thresholds, and each comparison is a bit ("thermometer code"). For example, a motion with
 two kicks of the left leg has the bits "kick left > 0" and "kick left > 1", but not "kick left > 2".

@@ -80,8 +80,8 @@ def resample(positions: np.ndarray, fps: float, target: float = 20.0) -> np.ndar
     """Resample positions (T, ..., 3) from `fps` to `target` frames per second.
 
     If `fps / target` is a whole number n, every n-th frame is taken. Otherwise, a cubic spline interpolates frames, because linear
-    interpolation would flatten arcs. For example, CMU's 03_01 is resampled from 30 to 20 frames per second: the spline keeps its
-    jerk of 79 m/s³, whereas linear interpolation reduces the jerk to 71 m/s³.
+    interpolation would flatten arcs. For example, CMU's 03_01 is resampled from 30 to 20 frames per second: the spline keeps the
+    capture's jerk of 79 m/s³, whereas linear interpolation reduces the jerk to 71 m/s³.
     """
     stride = round(fps / target, 4)  # rounded because BVH headers state 1/30 s as 0.0333333
     if stride.is_integer():

@@ -43,8 +43,9 @@ class Raw:
 def unit_of(joints: np.ndarray, name: str, cmu: bool = False) -> str:
     """The unit of joints (T, J, 3), one of `UNITS`, estimated from the size of the body.
 
-    The result is the first unit that gives the size of a person. The units m, cm, mm, inch, decimetre and, if `cmu` is set, CMU's
-    unit are tried for an adult or older child; then m, cm and mm for a toddler or giant. Raises `UserError` if no unit fits.
+    The result is the first unit with which the body has the size of a person. The units m, cm, mm, inch, decimetre and, if `cmu` is
+    set, CMU's unit are tried for an adult or older child; then m, cm and mm for a toddler or giant. Raises `UserError` if no unit
+    fits.
     """
     size = body_size(joints)
     adult_units = (*COMMON_UNITS, *RARE_UNITS, "cmu") if cmu else (*COMMON_UNITS, *RARE_UNITS)
