@@ -226,8 +226,8 @@ class Lamp:
     def caption(self, motion: Any) -> Any:
         """Caption a motion, or each motion of a list.
 
-        A motion longer than the maximum window (196 frames) is captioned window by window. The captions of its windows are joined by
-        arrows, and each distinct caption appears once.
+        A motion longer than the maximum window (196 frames) is captioned window by window. The captions of its windows are joined
+        by arrows, and each distinct caption appears once.
         """
         if isinstance(motion, (list, tuple)):
             return [self.caption(item) for item in motion]
