@@ -56,7 +56,7 @@ class GuoJudge:
             if actual != expected:
                 problem = f"the evaluator takes {kind} of width {expected}, but the given {kind} have width {actual}"
                 raise UserError(f"{problem}; use the files that came with the evaluator")
-        # The hash is computed from the weights before `fused`, because processors round the products of `fused` differently.
+        # A hash of the weights and statistics, computed before `fused`, because processors round its products differently.
         self.fingerprint = fingerprint(evaluator, mean.cpu().numpy(), std.cpu().numpy())[:16]
         self.evaluator = fused(evaluator)
         self.mean, self.std, self.words, self.folder = mean, std, words, folder

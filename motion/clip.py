@@ -37,7 +37,7 @@ class Motion:
         joints: (T, J, 3) float, metres, Y up, floor at 0; J is 22 (HumanML3D) or 21 (KIT-ML).
         fps: frames per second.
         text: the prompt or caption, "" if there is none.
-        locked: (T, J, 3) joints of this motion after foot locking; None if the feet have not been locked.
+        locked: (T, J, 3) joints of this motion after foot locking; None if they have not been computed.
         contacts: (T or T - 1, 4), with one column each for left heel, left toe, right heel and right toe. A value above 0.5 means
         that the heel or toe of this column may touch the floor. None if contacts are not known.
     """

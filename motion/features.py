@@ -109,8 +109,8 @@ def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Te
     """The heading (..., T, 3) that features are relative to: horizontal unit vectors, +Z in the first frame.
 
     `facing` adds the left-right axes of hips and shoulders. The published code of the features subtracts the axis of the hips from
-    the axis of the shoulders instead. This function also subtracts the axes, because all published features and statistics were
-    computed in this way.
+    the axis of the shoulders instead. This function subtracts in the same way, because all published features and statistics depend
+    on the subtraction.
     """
     right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., j, :] for j in skeleton.face)
     forward = across_to_forward((left_hip - right_hip) + (right_shoulder - left_shoulder))
