@@ -17,8 +17,7 @@ from torch import Tensor
 from motion.features import features_to_joints, joints_to_features
 from motion.layering import is_gesture, layer, leg_speed, raised_arms
 from motion.skeleton import HUMANML3D
-from pipelines.caption_index import SUBJECT
-from pipelines.steps import PRONOUN, split_clauses, with_subject
+from pipelines.steps import split_clauses, subject_of, with_subject
 
 FEATURES = 263  # number of features of motions that can be composed, which have HumanML3D's 22 joints
 WHILE = re.compile(r"\s*,?\s*\b(?:all the while|while|whilst)\b,?\s*", re.IGNORECASE)
@@ -45,8 +44,8 @@ def layers(prompt: str) -> list[str]:
     parts = [part.strip(" ,;.") for part in parts]
     if len(parts) != 2 or not all(parts):
         return [prompt]
-    subject = next((match[0] for part in parts if (match := SUBJECT.match(part) or PRONOUN.match(part))), "")
-    return [prompt, *(with_subject(part, subject.strip()) for part in parts)]
+    subject = subject_of(parts)
+    return [prompt, *(with_subject(part, subject) for part in parts)]
 
 
 def composed(whole: Tensor, parts: Sequence[Tensor], lengths: Tensor) -> tuple[Tensor, Tensor]:
