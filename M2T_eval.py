@@ -2,10 +2,11 @@
 
     python M2T_eval.py --exp-name m2t --dataname open
 
-The script prints a table of scores and some captions. It writes to `<out_dir>/<dataset_name>/<name>/eval/`: `<ext>.log`,
-`<ext>.json` with all captions, and `<ext>.html`, which shows the motions of the printed captions. The column `people` contains the
-scores of human captions: one caption of each clip is compared with the other captions of the clip. With `--table`, the script also
-prints and writes a table that contains these scores and published results.
+The script prints a table of scores and some captions. The script also writes three files to
+`<out_dir>/<dataset_name>/<name>/eval/`: `<ext>.log` with the printed text, `<ext>.json` with all captions, and `<ext>.html`, which
+shows the motions of the printed captions. The column `people` contains the scores of human captions: one caption of each clip is
+compared with the other captions of the clip. With `--table`, the script also prints and writes a table that contains these scores
+and published results.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def results_name(config: EvalM2T) -> str:
 
 
 def load_captioner(config: EvalM2T, loader: Loader) -> MotionToText:
-    """Load the captioner with its LaMP. Raises `UserError` for a missing captioner, or if its sizes differ from the size flags."""
+    """Load the captioner with its LaMP. Raises `UserError` if the captioner is missing, or if its sizes differ from the flags."""
     from pipelines.motion2text import MotionToText
 
     name, tag = config.resume_trans or config.name, config.which_epoch or None

@@ -1,4 +1,4 @@
-"""Edit a motion by text: regenerate sections of it and keep the rest.
+"""Edit a motion by text: regenerate sections of the motion and keep its other frames.
 
     python edit_t2m.py --source_motion walk.npy -msec 0.3,0.6 --text_prompt "a person waves with both hands"
     python edit_t2m.py --source_motion walk.bvh -msec 40,60 100,120                        # in-betweening, no text

@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     check_ext(config.ext)
     if config.query.strip():
         if config.table:
-            raise UserError(f"--table {config.table}: only for an evaluation; leave it out when you search with --query")
+            raise UserError(f"--table {config.table}: only for an evaluation; leave --table out when you search with --query")
         search(config)
     elif config.query or config.motions or config.formats or any(getattr(config, flag.name) for flag in fields(InputFiles)):
         raise UserError("--query is missing: flags for motion files are only for a search; describe the motions to find in --query")

@@ -113,7 +113,7 @@ def lamp_bertscore(config: EvalT2M, clips: CaptionedClips, loader: Loader) -> di
 
 
 def makers(protocol: SplitEvaluation, model: TextToMotion, config: EvalT2M) -> tuple[Callable, Callable]:
-    """Return two functions for `evaluate`: one generates the motions of a pass, the other computes MultiModality."""
+    """Return two functions for `evaluate`: the first generates the motions of a pass, the second computes MultiModality."""
     options = {"size": config.batch_size, "sampling": settings_of(model, config)}
 
     def make(real, repeat: int):
@@ -128,7 +128,7 @@ def makers(protocol: SplitEvaluation, model: TextToMotion, config: EvalT2M) -> t
 
 
 def settings_of(model: TextToMotion, config: EvalT2M) -> SamplingSettings:
-    """The sampling settings. In the published protocol, each motion is generated as a whole and is not chosen from several."""
+    """The sampling settings. In the published protocol, each motion is generated as a whole, without a choice among candidates."""
     from dataclasses import replace
 
     return replace(model.sampling.changed(config), stepwise=False, layered=False, candidates=1)
@@ -140,7 +140,7 @@ def load_generator(config: EvalT2M, runs: Generator, tag: str, loader: Loader) -
 
     model = TextToMotion.load(*runs.masked.address, runs.res_name or None, tag=tag, loader=loader, precision=config.precision)
     if model.residual is None and model.tokeniser.num_quantizers > 1:
-        note("no --res_name: only the base tokens are decoded, so motion is coarser")
+        note("no --res_name: only the base tokens are decoded, so motion is coarser than with residual tokens")
     return model
 
 

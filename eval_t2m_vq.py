@@ -4,7 +4,7 @@
 
 The script prints a report and writes the report to `eval/<ext>.log` and `eval/<ext>.json` in the run's folder. Each clip is
 reconstructed without cropping, except that its length is rounded down to a whole number of tokens. With `--table`, the script also
-prints and writes a table that contains the results and published results.
+prints and writes a table that contains these metrics and published results.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     if not config.motions:
         raise UserError("--motions is missing: name motion files (such as .npy, .bvh or .amc) or folders of them")
     if config.asf and not Path(config.asf).is_file():
-        raise UserError(f"--asf {config.asf}: no such file; it is the skeleton of the .amc files")
+        raise UserError(f"--asf {config.asf}: no such file; name the .asf file with the skeleton of the .amc files")
 
     from data.windows import named_files, read_motions, windows_of  # not at the top: torch would slow down --help
     from models.decoding import Search

@@ -15,7 +15,7 @@ from options.cli import parse
 from options.train import TrainEvaluator
 from utils.errors import UserError, script
 
-if TYPE_CHECKING:  # --help does not wait for these
+if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from pathlib import Path
 
     from data.batches import MatchingBatches

@@ -16,7 +16,7 @@ from options.cli import parse
 from options.train import TrainLaMP
 from utils.errors import UserError, script
 
-if TYPE_CHECKING:  # --help does not wait for these
+if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from tokenizers import Tokenizer
 
     from data.pairs import CaptionedLatents
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # --help does not wait for these
 
 INHERITED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
 SIZES = ("num_queries", "embed_dim", "cross_width", "max_text", "match_rows", "dropout")
-FREE = ("losses", "match_rows", "dropout", "max_text", "label_smoothing")  # config fields that may differ from the fields of --init
+FREE = ("losses", "match_rows", "dropout", "max_text", "label_smoothing")  # config fields whose values may differ from --init's
 SAMPLES = 3  # captions that each validation logs
 
 
@@ -121,7 +121,7 @@ def build_model(config: TrainLaMP, tokeniser: MotionTokeniser, bert: Path) -> La
 
 
 def start_from_init_(model: LaMP, config: TrainLaMP, bert: Path) -> None:
-    """Load the weights given by --init. Raises `UserError` if they do not belong to a LaMP of the same sizes and vocabulary."""
+    """Load the weights given by --init. Raises `UserError` unless the weights are of a LaMP of the same sizes and vocabulary."""
     from dataclasses import asdict
 
     from models.bert import load_tokenizer, vocabulary
@@ -135,14 +135,14 @@ def start_from_init_(model: LaMP, config: TrainLaMP, bert: Path) -> None:
     check_same(flag, asdict(source.config), asdict(model.config), FREE)
     vocab = run_folder(path) / "vocab.txt"
     if vocab.is_file() and vocab.read_text(encoding="utf-8") != vocabulary(load_tokenizer(bert)):
-        raise UserError(f"{flag}: its {vocab} is not the vocabulary of {bert}; give both runs the same --bert")
+        raise UserError(f"{flag}: the run's {vocab} is not the vocabulary of {bert}; give both runs the same --bert")
     start_from_(model, source.state_dict(), path)
 
 
 def validation(
     clips: CaptionedClips, val_pairs: CaptionedLatents, tokenizer: Tokenizer
 ) -> Callable[[LaMP], dict[str, float | str]]:
-    """Return the validation function. It computes the losses and R@1, 2, 3 in batches of 32, and captions of a few motions.
+    """Return the validation function, which computes the losses and R@1, 2, 3 in batches of 32, and generates a few captions.
 
     Crops and captions are the same in every validation.
     """

@@ -3,8 +3,8 @@
     python train_m2t.py --exp-name m2t --dataname open --lamp_name lamp
 
 The script writes `<out_dir>/<dataset_name>/<name>/`. The latents of all clips and the token ids of all captions are computed once,
-before the first step. With `--texts`, the GPT is trained on captions without motions; another run can start from the weights of
-this GPT (`--resume-trans`).
+before the first step. With `--texts`, the GPT is trained on captions without motions; a training on motions can then start from the
+weights of this GPT (`--resume-trans`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from options.cli import parse
 from options.train import TrainM2T
 from utils.errors import UserError, script
 
-if TYPE_CHECKING:  # --help does not wait for these
+if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from data.pairs import CaptionedLatents
     from data.sentences import Sentences
     from models.caption import CaptionGPT
@@ -30,7 +30,7 @@ HELD_OUT = 50  # with --texts, every fiftieth caption is used for validation
 SAMPLES = 3  # captions that each validation logs
 VALIDATION_BATCH, VALIDATION_ROUNDS = 32, 2  # clips per batch, passes over the validation split
 LM_FLAGS = ("lm", "lora_r", "lora_alpha", "lora_dropout", "bits", "prompt", "block_size")
-FREE = ("dropout", "pkeep", "lora_dropout", "bits", "prompt")  # config fields that may differ from the fields of --resume-trans
+FREE = ("dropout", "pkeep", "lora_dropout", "bits", "prompt")  # config fields whose values may differ from --resume-trans's
 
 
 @script
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     if not config.name:
         raise UserError("--exp-name is missing: give the run a name")
     if config.texts and config.decoder != "gpt":
-        raise UserError("--texts: works only with --decoder gpt; leave it out")
+        raise UserError("--texts: works only with --decoder gpt; leave --texts out")
     if not 2 <= config.block_size <= 512:
         raise UserError(f"--block_size {config.block_size}: choose from 2 to 512 tokens")
     from training.begin import in_group
@@ -105,7 +105,7 @@ def build_model(config: TrainM2T, reader: LanguageMotion) -> Captioner:
 def start_from_init_(model: Captioner, config: TrainM2T) -> None:
     """Load the weights given by --resume-trans into the model.
 
-    Raises `UserError` if they do not belong to a captioner of the same sizes and vocabulary.
+    Raises `UserError` unless the weights are of a captioner of the same sizes and vocabulary.
     """
     from dataclasses import asdict
 
@@ -164,7 +164,7 @@ def pairs(config: TrainM2T, reader: LanguageMotion, model: Captioner) -> tuple[C
 
 
 def validation(batches: Sentences | CaptionedLatents, captions: bool) -> Validation:
-    """Return the validation function, which computes the mean loss and accuracy. With `captions`, it also captions a few motions.
+    """Return the validation function, which computes the mean loss and accuracy and, if `captions` is set, a few captions.
 
     Crops and captions are the same in every validation.
     """

@@ -1,10 +1,10 @@
-"""Train the selector, which scores how well generated motions match their text, so that the best of several can be kept.
+"""Train the selector, which scores how well generated motions match their text, so that the best of several motions can be kept.
 
     python train_selector.py --name selector --dataset_name open --balance
 
 The script writes `checkpoints/<dataset_name>/<name>/`. Before the first step, the profiles of all motions
-(`motion/facts/profile.py`) are computed once, and a sentence encoder encodes all captions once. `gen_t2m.py --selector_name` uses
-the run.
+(`motion/facts/profile.py`) are computed once, and a sentence encoder encodes all captions once. `gen_t2m.py --selector_name NAME`
+uses the selector of the run NAME.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from options.cli import parse
 from options.train import TrainSelector
 from utils.errors import UserError, script
 
-if TYPE_CHECKING:  # --help does not wait for these
+if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from data.profiles import ProfileBatches
     from motion.spec import DatasetSpec
 
 SIZES = ("hidden_dim", "embed_dim", "dropout")
-VALIDATION_ROUNDS = 4  # passes over the validation split, each with other captions
+VALIDATION_ROUNDS = 4  # passes over the validation split, each with different captions
 ENCODER = "sentence"
 
 
@@ -84,7 +84,7 @@ def both_splits(config: TrainSelector, spec: DatasetSpec) -> tuple[ProfileBatche
     def batches(split: str) -> ProfileBatches:
         clips = CaptionedClips(spec, split, store)
         if len(clips) < 2:
-            raise UserError(f"{spec.root}: the split {split} has {len(clips)} clip; the selector compares clips, so add some")
+            raise UserError(f"{spec.root}: the split {split} has {len(clips)} clip; the selector compares clips, so add clips")
         profiles = cached_profiles(clips.clips, spec.num_joints, config.workers or os.cpu_count() or 1)
         cache = Path(clips.clips.rows.filename).parent
         conditions = cached_conditions(encoder, [caption.text for caption in clips.captions], cache)

@@ -18,7 +18,7 @@ from options.cli import parse
 from options.train import TrainT2M
 from utils.errors import UserError, script
 
-if TYPE_CHECKING:  # --help does not wait for these
+if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from torch import Tensor, nn
 
     from data.conditions import Conditions
@@ -35,9 +35,12 @@ if TYPE_CHECKING:  # --help does not wait for these
     from training.parts import Evaluation
 
 SIZES = ("latent_dim", "ff_size", "n_layers", "n_heads", "dropout", "cond_drop_prob", "attention", "infill")
-INHERITED = ("latent_dim", "ff_size", "n_layers", "n_heads", "attention", "text_encoder")  # flags with --init's value as default
-ORIGIN = ("dataset_name", "vq_name", "text_encoder", "lamp_name", "no_query", "bert")  # flags saved as metadata, for generation
-FREE = ("cond_dim", "word_dim", "dropout", "cond_drop_prob", "attention", "infill")  # config fields that may differ from --init's
+# Flags whose defaults are the values of the weights given by --init.
+INHERITED = ("latent_dim", "ff_size", "n_layers", "n_heads", "attention", "text_encoder")
+# Flags that are saved as metadata, because generation needs them.
+ORIGIN = ("dataset_name", "vq_name", "text_encoder", "lamp_name", "no_query", "bert")
+# Config fields whose values may differ from those of the weights given by --init.
+FREE = ("cond_dim", "word_dim", "dropout", "cond_drop_prob", "attention", "infill")
 CONDITION_LAYERS = ("cond_emb.", "word_emb.", "linears.0.")  # prefixes of the layers that read the condition, in any stage
 VALIDATION_ROUNDS = 4  # passes over the validation split, each with different masks, because the loss of a single pass is noisy
 
@@ -81,7 +84,7 @@ def with_lamp_named(config: TrainT2M) -> TrainT2M:
     from pipelines.runs import LAMP, resolve
 
     if config.infill is not None and (config.stage != "masked" or not 0 <= config.infill <= 1):
-        raise UserError(f"--infill {config.infill}: must be from 0 to 1, and only for the masked stage; change it, or leave it out")
+        raise UserError(f"--infill {config.infill}: give a number from 0 to 1, or leave --infill out; only for the masked stage")
     for flag in ("eval_fid", "pictures"):
         if getattr(config, flag) and config.stage == "length":
             raise UserError(f"--{flag} {getattr(config, flag)}: the length stage generates no motion; leave the flag out")
@@ -154,7 +157,8 @@ def train(config: TrainT2M) -> None:
 def check_tokeniser(config: TrainT2M, tokeniser: MotionTokeniser) -> None:
     """Raise `UserError` if the stage cannot be trained on this tokeniser."""
     if tokeniser.stride != STRIDE:
-        raise UserError(f"--vq_name {config.vq_name}: tokens of {tokeniser.stride} frames, not {STRIDE}; train it with --down_t 2")
+        size = f"its tokens have {tokeniser.stride} frames, not {STRIDE}"
+        raise UserError(f"--vq_name {config.vq_name}: {size}; train a tokeniser with --down_t 2")
     if config.stage == "residual" and tokeniser.num_quantizers == 1:
         raise UserError(f"--vq_name {config.vq_name}: has one codebook, so there are no residual tokens; skip the residual stage")
 
@@ -181,7 +185,7 @@ def tokens(
     cache = Path(clips.clips.rows.filename).parent
     conditions = cached_conditions(encoder, [caption.text for caption in clips.captions], cache)
     if config.stage == "length":
-        conditions = Conditions(conditions.vectors)  # the length predictor reads no words
+        conditions = Conditions(conditions.vectors)  # the length predictor does not read the outputs for word pieces
     print(f"{len(clips)} clips, {len(clips.captions)} captions")
     return CaptionedTokens(clips, store, conditions, batch_size=config.batch_size, seed=config.seed, **settings)
 
@@ -219,7 +223,7 @@ def start_from_init_(model: nn.Module, config: TrainT2M, condition: str) -> None
 
     If the text encoders differ, the layers that read the condition are not loaded.
 
-    `condition` is the fingerprint of this run's text encoder. Raises `UserError` if the stage or a size differs.
+    `condition` is the fingerprint of the text encoder of `model`. Raises `UserError` if the stage or a size differs.
     """
     from dataclasses import asdict
 

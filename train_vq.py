@@ -16,7 +16,7 @@ from options.cli import parse
 from options.train import TrainVQ
 from utils.errors import UserError, script
 
-if TYPE_CHECKING:  # --help does not wait for these
+if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from torch import nn
 
     from data.store import Clips, MotionStore, Normaliser
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     if not config.name:
         raise UserError("--name is missing: give the run a name")
     if config.window_size < 2**config.down_t:
-        raise UserError(f"--window_size {config.window_size}: shorter than a token of {2**config.down_t} frames; raise it")
+        raise UserError(f"--window_size {config.window_size}: shorter than a token of {2**config.down_t} frames; increase it")
     from training.begin import in_group
 
     in_group(train, config)
@@ -147,8 +147,8 @@ def pictures(
 def validation(
     clips: Clips, normaliser: Normaliser, spec: DatasetSpec, draw: Callable[[nn.Module], dict[str, Any]]
 ) -> Callable[[MotionTokeniser], dict[str, Any]]:
-    """Return the validation function. It computes the reconstruction loss and the pelvis-aligned joint error in mm over all poses
-    of the validation clips, and adds the pictures that `draw(model)` returns."""
+    """Return the validation function, which computes the reconstruction loss and the pelvis-aligned joint error in mm over all
+    poses of the validation clips, and adds the pictures that `draw(model)` returns."""
     import torch
 
     from evaluation.tokeniser import pose_errors, reconstructions, row_errors, to_joints

@@ -1,8 +1,8 @@
 """Accuracy of captions on `open`: `python -m benchmarks.captions checkpoints/open/m2t/eval/captioning.json`.
 
 This module reads the results of M2T_eval.py. The action (or side) of a generated caption is correct if it is the most common action
-(or side) among the clip's reference captions. The mood is evaluated only for clips of Bandai-Namco, because the name of such a clip
-contains its style. The mood is correct if the generated caption contains a phrase that `prepare/phrases.py` lists for this style.
+(or side) among the clip's reference captions. The mood is evaluated only for clips of Bandai-Namco, whose names contain the style.
+The mood is correct if the generated caption contains a phrase that `prepare/phrases.py` lists for the style of the clip.
 For the style "normal", the generated caption must not contain a phrase of any mood.
 """
 
@@ -86,7 +86,7 @@ class Captions:
     """Measure how often captions name the right action, side and mood, from the results of M2T_eval.py."""
 
     results: str = option("", "result file <ext>.json of M2T_eval.py", positional=True)
-    wrong: int = option(0, "print this many of the captions that have a wrong action, side or mood")
+    wrong: int = option(0, "maximum number of captions with a wrong action, side or mood to print")
 
 
 @script

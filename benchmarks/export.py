@@ -141,7 +141,7 @@ def loop_seams(model: TextToMotion, spec: DatasetSpec, number: int) -> None:
         at_seam, elsewhere = (100 * np.array([size[name][part] for size in sizes]) for part in (0, 1))
         larger = int((at_seam > elsewhere).sum())
         means = f"{at_seam.mean():.2f} at the seam, maximum elsewhere {elsewhere.mean():.2f} (means over loops)"
-        print(f"{number} loops, change of {name} in {unit}: {means}; larger at the seam in {larger} loops")
+        print(f"{number} loops, change of {name} in {unit}: {means}; the change is larger at the seam in {larger} loops")
 
 
 @dataclass(frozen=True)

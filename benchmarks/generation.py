@@ -1,12 +1,12 @@
-"""Speed of generation on this CPU: `python -m benchmarks.generation [--batches 1 32] [--rounds 5]`.
+"""Speed of generation on the CPU: `python -m benchmarks.generation [--batches 1 32] [--rounds 5]`.
 
 This module generates motions of 196 frames with models that have MoMask's sizes and random weights. The measured time includes 10
 sampling steps of the masked transformer, the residual layers and the decoding to features, but no text encoder. Each round runs
 three settings in turn: float32 with PyTorch's own matrix product, then float32 and bf16 with oneDNN's matrix product
 (`models.linear`). For each setting, the module prints the median wall-clock time and CPU time, and the ratio of the CPU time to the
-CPU time of the first setting. It also prints the FLOP per CPU second as a fraction of the peak, which is the FLOP per CPU second of
-a large matrix product in the precision of the setting, measured in the same run. CPU time is the sum over all threads. Other
-programs affect CPU time less than wall-clock time.
+CPU time of the first setting. The module also prints the FLOP per CPU second as a fraction of the peak. To determine the peak, the
+module measures the FLOP per CPU second of a large matrix product in the precision of the setting. CPU time is the sum over all
+threads. Other programs that run on the CPU affect CPU time less than wall-clock time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CPU = torch.device("cpu")
 
 
 def generator(size: int) -> Callable[[str], None]:
-    """Return a function that takes a precision and generates `size` motions with it."""
+    """Return a function that takes a precision and generates `size` motions in this precision."""
     torch.manual_seed(0)
     masked = MaskedTransformer(MaskedConfig(cond_dim=WIDTH, latent_dim=384, n_heads=6, attention="full")).eval()
     residual = ResidualTransformer(ResidualConfig(cond_dim=WIDTH)).eval()
@@ -88,7 +88,7 @@ def measure(size: int, rounds: int) -> None:
 
 @dataclass(frozen=True)
 class Generation:
-    """Measure the speed of generation on this CPU."""
+    """Measure the speed of generation on the CPU."""
 
     batches: list[int] = option([1, 32], "batch sizes")
     rounds: int = option(5, "number of measured rounds, after one warm-up round")

@@ -114,12 +114,12 @@ class Bench:
 
 
 class OutOfTime(BaseException):
-    """Raised when a part exceeds its time limit. A BaseException, so that `except Exception` does not catch it."""
+    """Raised when a part exceeds its time limit. As a subclass of BaseException, it is not caught by `except Exception`."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `OutOfTime` in the `with` block after `seconds`. Works in the main thread only."""
+    """Raise `OutOfTime` in the `with` block after `seconds`. The time limit works only in the main thread."""
 
     def stop(*_: object) -> None:
         raise OutOfTime
@@ -153,7 +153,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def peak(bench: Bench) -> float:
-    """FLOP/s of large bf16 matrix products on this device. MFU is the fraction of this peak."""
+    """FLOP/s of large bf16 matrix products on this device. MFU is the FLOP/s of a model divided by this peak."""
     size = 256 if bench.tiny else 8192
     a, b = (torch.randn(size, size, device=bench.device, dtype=torch.bfloat16) for _ in range(2))
     return 2 * size**3 / bench.seconds(lambda: a @ b, 5.0)
@@ -163,7 +163,7 @@ def peak(bench: Bench) -> float:
 
 
 def run_tests(bench: Bench, deadline: float) -> None:
-    """Run each check of `tests/gpu.py` and add its result as a row. A failed check does not stop the others."""
+    """Run each check of `tests/gpu.py` and add its result as a row. A failed check does not stop the other checks."""
     from tests.gpu import CHECKS
 
     for name, check in CHECKS.items():
@@ -174,7 +174,7 @@ def run_tests(bench: Bench, deadline: float) -> None:
         with one_row(bench, "tests", name):
             try:
                 result = {"result": "passed", "measured": check(bench.device)}
-            except Exception as error:  # a failed check must not stop the others
+            except Exception as error:  # a failed check must not stop the other checks
                 result = {"result": "FAILED", "measured": f"{type(error).__name__}: {error}"}
             bench.row("tests", name, **result, seconds=time.perf_counter() - began)
 
@@ -183,7 +183,7 @@ def run_tests(bench: Bench, deadline: float) -> None:
 
 
 def generation_models(bench: Bench) -> dict[str, nn.Module]:
-    """Return MoMask's transformers and tokeniser, and as text encoder a LaMP of MiniLM's size, all in eval mode."""
+    """Return models in eval mode: MoMask's transformers and tokeniser, and a LaMP of MiniLM's size as text encoder."""
     lamp = LaMPConfig(**(TINY if bench.tiny else MINILM))
     sizes = {"cond_dim": lamp.hidden_size, **(TINY_TRANSFORMER if bench.tiny else {})}
     masked = {"latent_dim": 384, "n_heads": 6, **sizes}  # MoMask's width; LaMP's masked transformer has width 512
@@ -280,7 +280,7 @@ def stages(bench: Bench) -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
     sizes = {"cond_dim": width, **(TINY_TRANSFORMER if tiny else {})}
 
     def batch(size: int, pairs: bool = False) -> dict[str, Tensor]:
-        """A batch of `size` clips: tokens and conditions, or with `pairs` latents, base tokens and captions."""
+        """A batch of `size` clips: tokens and conditions or, if `pairs` is set, latents, base tokens and captions."""
         lengths = torch.linspace(tokens // 2, tokens, size).long()
         drawn = torch.randint(K, (size, tokens, 6)).masked_fill((torch.arange(tokens) >= lengths[:, None])[..., None], -1)
         if not pairs:
@@ -306,7 +306,7 @@ def stages(bench: Bench) -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
 
 
 def training_step(bench: Bench, model: nn.Module, batch: dict[str, Tensor]) -> Callable[[], None]:
-    """Return a function that runs one training step as the trainer does: an update and the weight average."""
+    """Return a function that runs one training step as the trainer does: it updates the weights, then their running average."""
     config = Training(name="benchmark", weight_decay=0.01, clip_grad=1.0, cuda_graphs=bench.graphs)
     update, average = Update(model, config, bench.device), WeightAverage(model, 0.99)
     batch = {key: value.to(bench.device) for key, value in (batch_to_units(batch) if update.graphs else batch).items()}
@@ -335,7 +335,7 @@ def run_training(bench: Bench, deadline: float) -> None:
 def measure_training(
     bench: Bench, name: str, model: nn.Module, batch: dict[str, Tensor], limit: float, matmul_peak: float
 ) -> None:
-    """Measure one stage. After the first step, this takes at most about `limit` seconds. `matmul_peak` is in FLOP/s."""
+    """Measure one stage. After the first step, the measurement takes at most about `limit` seconds. `matmul_peak` is in FLOP/s."""
     size, step = len(next(iter(batch.values()))), training_step(bench, model, batch)
     memory(bench)
     with FlopCounterMode(display=False) as flops:
@@ -344,7 +344,7 @@ def measure_training(
     began = time.perf_counter()
     step()
     bench.wait()
-    first = time.perf_counter() - began  # includes compilation, or the capture of graphs
+    first = time.perf_counter() - began  # includes compilation, or the capture of CUDA graphs
     seconds = bench.seconds(step, limit)
     work = flops.get_total_flops()
     epoch = math.ceil(CLIPS / size) * seconds / 60
@@ -362,13 +362,13 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 @dataclass(frozen=True)
 class Gpu:
-    """Measure correctness and speed on this GPU."""
+    """Measure correctness and speed on a GPU."""
 
     parts: list[str] = option(list(PARTS), "parts to run", choices=tuple(PARTS))
     output: str = option("gpu.jsonl", "file to which results are appended, one JSON object per line")
     gpu_id: int | None = option(None, "CUDA device; -1 is the CPU, which needs --tiny; default: the first GPU")
     compile: bool = option(False, "compile the transformers with torch.compile; the first call then takes longer")
-    graphs: bool = option(True, "capture training steps as CUDA graphs, as the trainer does; not with --compile")
+    graphs: bool = option(True, "capture training steps as CUDA graphs, as the trainer does; no effect with --compile")
     tiny: bool = option(False, "use tiny models, to test the script; the measured values are then meaningless")
 
 

@@ -1,4 +1,4 @@
-"""Separation of known and unknown prompts: `python -m benchmarks.known [--run DIR | --data_root DIR] [--write]`.
+"""Separation of known from unknown prompts by their scores: `python -m benchmarks.known [--run DIR | --data_root DIR] [--write]`.
 
 `known_prompts.csv` contains prompts that paraphrase the training data ("inside"), prompts for actions that are not in the training
 data ("outside"), and prompts for actions with little training data ("thin"). The calibration is fitted on one half of the prompts
@@ -33,7 +33,7 @@ from pipelines.runs import EMBEDDED_DIR
 from utils.errors import script
 
 PROMPTS = Path(__file__).with_name("known_prompts.csv")
-RIDGE = 0.02  # L2 penalty of the logistic regression, on standardised features
+RIDGE = 0.02  # L2 penalty of the logistic regression, whose input features are standardised
 
 
 class Prompt(NamedTuple):
@@ -74,8 +74,8 @@ def area_under_curve(inside: np.ndarray, outside: np.ndarray) -> float:
 
 
 def calibrate(knowledge: Knowledge, prompts: list[Prompt]) -> dict:
-    """Return the calibration, fitted on the prompts of the calibration half. Thin prompts and prompts that fail the language check
-    are left out."""
+    """Return the calibration, fitted on the prompts of the half `calibrate`. Prompts of the side `thin` are not used, and neither
+    are prompts that fail the language check."""
     used = [p for p in prompts if p.half == "calibrate" and p.side != "thin" and not language_fault(p.text, knowledge.stems)]
     features = np.array([knowledge.features(prompt.text)[0] for prompt in used])
     return {"features": FEATURES, **fit(features, np.array([prompt.side == "inside" for prompt in used]))}
@@ -113,8 +113,10 @@ class Separation:
     run: str = option(str(EMBEDDED_DIR / "open" / "masked"), "folder of the run whose caption index is used")
     data_root: str = option("", "folder of a dataset; its training captions replace the caption index of the run given by --run")
     dataset_name: str = option("open", "name of the dataset in the folder given by --data_root", choices=DATASETS)
-    write: bool = option(False, f"fit the calibration and write {CALIBRATION.name}; with --data_root, also the index of the run")
-    half: str = option("report", "half of the prompts for which results are reported", choices=("report", "calibrate"))
+    write: bool = option(
+        False, f"fit the calibration and write {CALIBRATION.name}; with --data_root, also write the caption index to --run"
+    )
+    half: str = option("report", "report results for the prompts of this half", choices=("report", "calibrate"))
     out: str = option("", "JSON file for the results")
 
 

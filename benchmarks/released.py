@@ -4,8 +4,8 @@
 
 DIR contains one file `<layout>.txt` per checkpoint; an evaluator has one such file per encoder. Each line of a file describes one
 tensor by its name, its shape and optionally its dtype, separated by tabs. For each checkpoint, this module prints the size in MB,
-the time to load the checkpoint, and the time to run the model once on the CPU. Depending on the model, one run generates,
-reconstructs or embeds a motion of 196 frames, for example. Each time is printed as wall-clock time and as CPU time of all threads.
+the time to load the checkpoint, and the time to run the model once on the CPU. The model runs on one input, such as a motion of
+196 frames or a prompt. Each time is printed as wall-clock time and as CPU time of all threads.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Time of retrieval: `python -m benchmarks.retrieval [--clips 4384] [--indexed 14616] [--queries 49] [--dim 512]`.
 
 For a gallery as large as HumanML3D's test split, this module measures the time of the similarity matrix and of the four protocols.
-It also measures the time of a search in an index of motions. Features are random, so no time is spent on embedding. For each task,
-the module prints the wall-clock time and the CPU time of all threads.
+The module also measures the time of a search in an index of motions. Embeddings are random, so the times do not include the
+embedding of motions and texts. For each task, the module prints the wall-clock time and the CPU time of all threads.
 """
 
 from __future__ import annotations

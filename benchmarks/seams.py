@@ -1,8 +1,8 @@
 """Smoothness of joined motions at the seams between prompts: `python -m benchmarks.seams [--checkpoints_dir DIR …]`.
 
-This module generates one joined motion for each of ten pairs of prompts. It prints the largest displacement of a joint across the
-seam, in cm per frame. It also prints the difference between this displacement and the largest displacement of a joint within half a
-second before or after the seam. By default, the embedded weights are used.
+This module generates one joined motion for each of ten pairs of prompts. For each motion, the module prints the largest
+displacement of a joint across the seam, in cm per frame. The module also prints the difference between this displacement and the
+largest displacement of a joint within half a second before or after the seam. By default, the embedded weights are used.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ PAIRS = (
 
 
 def over_the_seam(joints: np.ndarray, seam: int) -> tuple[float, float]:
-    """Return the largest displacement of a joint from frame `seam` − 1 to `seam`, and by how much it exceeds the largest
-    displacement of a joint within `AROUND` frames of the seam. Joints are (T, J, 3); results have the unit of the joints."""
+    """Return the largest displacement of a joint from frame `seam` − 1 to `seam`, and the difference between this displacement and
+    the largest displacement of a joint within `AROUND` frames of the seam. Joints are (T, J, 3); both values are in their unit."""
     steps = np.linalg.norm(np.diff(joints, axis=0), axis=-1).max(1)
     neighbours = np.r_[steps[max(0, seam - 1 - AROUND) : seam - 1], steps[seam : seam + AROUND]]
     return steps[seam - 1], steps[seam - 1] - neighbours.max()

@@ -1,7 +1,7 @@
-"""Compute sampling weights that draw rare actions more often, and draw epochs with these weights.
+"""Compute sampling weights that draw rare actions more often, and draw the clips of an epoch with these weights.
 
-The file `actions.csv` in a dataset folder has one row per clip, with the columns `clip` (name of the clip), `action` (main action)
-and `source` (name of the source dataset).
+The file `actions.csv` in a dataset folder has one row per clip. Its columns include `clip` (name of the clip), `action` (main
+action of the clip) and `source` (name of the source dataset).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ ACTIONS, COMPOSED = "actions.csv", "composed.txt"
 
 
 def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
-    """Read the main action of each clip, or the value in another `column`, by clip name; {} if there is no `actions.csv`.
+    """Read `actions.csv` and map the name of each clip to its main action, or to its value in another `column`.
 
-    Raises `UserError` if a column is missing.
+    Returns {} if the folder contains no `actions.csv`. Raises `UserError` if `actions.csv` lacks one of the two columns.
     """
     path = folder / ACTIONS
     if not path.is_file():
@@ -38,15 +38,16 @@ def sampling_weights(
     names: Sequence[str], folder: Path, balance: bool = True, compositions: float | None = None,
     sizes: Sequence[float] | None = None,
 ) -> np.ndarray | None:  # fmt: skip
-    """Sampling weight of each clip, 1 on average; None if all clips are drawn equally often.
+    """Return the sampling weight of each clip, 1 on average, or None if all clips are drawn equally often.
 
     Args:
         balance: draw each action in proportion to the square root of its size, which is the sum of the sizes of its clips. All
             clips without an action count as a single action. Without `actions.csv`, all clips are drawn equally often.
-        compositions: fraction of the samples that are compositions (`composed.txt`); None: the fraction is not fixed.
-        sizes: (N,) sizes of the clips, such as lengths in frames; None: every clip has size 1.
+        compositions: fraction of the samples that are compositions (listed in `composed.txt`). If None, this fraction is not fixed.
+        sizes: (N,) sizes of the clips, such as lengths in frames. If None, every clip has size 1.
 
-    Raises `UserError` if `compositions` is above 0 but there are no compositions, or below 1 but there are only compositions.
+    Raises `UserError` if `compositions` is above 0 but no clip is a composition, or if `compositions` is below 1 but every clip is
+    a composition.
     """
     if not balance and compositions is None:
         return None
@@ -60,15 +61,15 @@ def sampling_weights(
     for clips, fraction in ((composed, compositions), (~composed, 1 - compositions)):
         if fraction > 0 and not clips.any():
             kind = "compositions" if clips is composed else "other clips"
-            raise UserError(f"--compositions {compositions}: {folder} has no {kind}; build it with prepare.open_dataset")
+            raise UserError(f"--compositions {compositions}: {folder} has no {kind}; build the dataset with prepare.open_dataset")
         weights[clips] *= fraction * sizes.sum() / max((weights * sizes)[clips].sum(), 1e-12)
     return weights
 
 
 def balanced_weights(names: Sequence[str], folder: Path, sizes: np.ndarray) -> np.ndarray:
-    """Return weights (N,), 1 on average, that draw actions in proportion to the square root of their size."""
+    """Return weights (N,), 1 on average, that draw each action in proportion to the square root of the size of this action."""
     by_name = read_actions(folder)
-    actions = [by_name.get(name) or by_name.get(name.partition("_")[2], "") for name in names]  # clip B_000123 is a part of 000123
+    actions = [by_name.get(name) or by_name.get(name.partition("_")[2], "") for name in names]  # B_000123: part of clip 000123
     totals = Counter()
     for action, size in zip(actions, sizes):
         totals[action] += size
@@ -77,14 +78,14 @@ def balanced_weights(names: Sequence[str], folder: Path, sizes: np.ndarray) -> n
 
 
 def weighted_epoch(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw N indices in random order, with weights (N,), by systematic resampling.
+    """Draw N indices by systematic resampling with weights (N,), and return these indices in random order.
 
     Index i is drawn `weights[i] / weights.mean()` times, rounded up or down; equal weights give a permutation. Copies of an index
     are spread evenly over the epoch.
     """
     ends = np.cumsum(weights / weights.mean())
     points = np.arange(len(weights)) + rng.random()
-    index = np.searchsorted(ends, points, side="right").clip(max=len(weights) - 1)  # sorted
+    index = np.searchsorted(ends, points, side="right").clip(max=len(weights) - 1)  # in ascending order
     copies = np.bincount(index, minlength=len(weights))
     number = np.arange(len(index)) - (copies.cumsum() - copies)[index]
     return index[((number + rng.random(len(index))) / copies[index]).argsort()]

@@ -1,4 +1,4 @@
-"""Shuffled batches of clips, and batches of captioned motions for training and validating the matching evaluator."""
+"""Shuffled batches of clip indices, and batches of captioned motions for training and validating the matching evaluator."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ Words = Callable[[Sequence[Sequence[str]]], dict[str, Tensor]]  # B captions as 
 
 
 class ClipBatches:
-    """Endless shuffled batches of clips, as indices. With `weights` (N,), an epoch draws clips in proportion to their weights.
+    """Endless shuffled batches of clip indices. With `weights` (N,), an epoch draws clips in proportion to their weights.
 
-    If the batches of an epoch need more clips than the epoch has, some clips are in two batches, or twice in a batch that has more
-    clips than the split. `batch_clips(index)` is a pure function of its argument; each rank gets a different part of the batch.
+    If the batches of an epoch need more clips than the epoch has, some clips are in two batches. If a batch is larger than the
+    split, the batch contains some clips more than once. `batch_clips(index)` is a pure function of its argument; each rank gets a
+    different part of the batch.
     """
 
     def __init__(
@@ -35,10 +36,10 @@ class ClipBatches:
         self.steps_per_epoch = -(-len(clips) // self.size)
         numbers: dict[str, int] = {}
         self.numbers = {caption.text: numbers.setdefault(caption.text, len(numbers)) for caption in clips.captions}
-        self._order = functools.lru_cache(maxsize=2)(self._permutation)  # two, because threads may work on different epochs
+        self._order = functools.lru_cache(maxsize=2)(self._permutation)  # two threads may need two epochs
 
     def _permutation(self, epoch: int) -> np.ndarray:
-        """Indices (steps, world · B) of the clips of each step of an epoch."""
+        """Indices (steps, world · B) of the clips in each step of an epoch."""
         clips = weighted_epoch(self.weights, np.random.default_rng((self.seed, epoch)))
         order = np.resize(clips, max(len(clips), self.size))
         begin = np.linspace(0, len(order) - self.size, self.steps_per_epoch).astype(int)
@@ -53,14 +54,15 @@ class ClipBatches:
 class MatchingBatches(ClipBatches):
     """Endless shuffled batches of cropped clips, each with a random caption, as in the published protocol.
 
-    The negatives of a clip are the other clips in its batch, so no batch should contain a clip twice. A few batches do if
-    `weights` (N,) draw some clips more often. Raises `UserError` if a step of all ranks needs more clips than the split has.
+    The negatives of a clip are the other clips in its batch, so no batch should contain a clip twice. With unequal `weights`
+    (N,), however, an epoch draws some clips several times, and a few batches contain a clip twice. Raises `UserError` if one step
+    of all ranks needs more clips than the split has.
     """
 
     def __init__(self, clips: CaptionedClips, normaliser: Normaliser, words: Words, *, batch_size: int = 32, **settings: Any):
         size = batch_size * settings.get("world", 1)
         if not 0 < size <= len(clips):
-            raise UserError(f"--batch_size {batch_size}: {size} clips per step, but there are only {len(clips)}; lower it")
+            raise UserError(f"--batch_size {batch_size}: {size} clips per step, but the split has only {len(clips)}; lower it")
         super().__init__(clips, batch_size=batch_size, **settings)
         self.clips, self.normaliser, self.words = clips, normaliser, words
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Conditions:
-    """Conditions of N captions: vectors (N, C) float32, and optionally features of words, `words` (R, word_dim) float16.
+    """Conditions of N captions: `vectors` (N, C) float32, and for some encoders `words` (R, word_dim) float16, one row per word.
 
     `words` concatenates the rows of all captions. The words of caption i are the `counts[i]` rows from row `starts[i]` on.
     """
@@ -32,12 +32,12 @@ class Conditions:
 
     @property
     def word_dim(self) -> int:
-        """The width of a row of `words`; 0 without words."""
+        """The width of a row of `words`, or 0 if `words` is None."""
         return 0 if self.words is None else self.words.shape[1]
 
     @classmethod
     def packed(cls, conditions: Tensor) -> Conditions:
-        """Pack the output of an encoder: (N, C), or (N, 1 + W, C) with W word rows, which are zero at padding."""
+        """Pack the output of an encoder: (N, C), or (N, 1 + W, C) with W word rows per caption. Word rows of padding are zero."""
         if conditions.ndim == 2:
             return cls(conditions)
         counts = conditions[:, 1:].any(-1).sum(1)
@@ -46,14 +46,17 @@ class Conditions:
 
     @classmethod
     def joined(cls, parts: Sequence[Conditions]) -> Conditions:
-        """The conditions of the same captions by several encoders, concatenated along C; only the last part may have words."""
-        assert all(part.words is None for part in parts[:-1]), "words come last"
+        """Concatenate, along C, the conditions that several encoders computed for the same captions.
+
+        Each part contains the conditions of one encoder. Only the last part may have words.
+        """
+        assert all(part.words is None for part in parts[:-1]), "only the last part may have words"
         last = parts[-1]
         return cls(torch.cat([part.vectors for part in parts], dim=1), last.words, last.starts, last.counts)
 
     @classmethod
     def concatenated(cls, blocks: Sequence[Conditions]) -> Conditions:
-        """The conditions of several lists of captions, by the same encoder, concatenated along N."""
+        """Concatenate, along N, the conditions that one encoder computed for several lists of captions."""
         vectors = torch.cat([block.vectors for block in blocks])
         if blocks[0].words is None:
             return cls(vectors)
@@ -61,7 +64,7 @@ class Conditions:
         return cls(vectors, torch.cat([block.words for block in blocks]), counts.cumsum(0) - counts, counts)
 
     def take(self, captions: Tensor) -> Conditions:
-        """The conditions of the captions with the indices `captions` (M,), in this order; `words` is shared, not copied."""
+        """The conditions of the captions with the indices `captions` (M,), in this order; the tensor `words` is not copied."""
         if self.words is None:
             return Conditions(self.vectors[captions])
         return Conditions(self.vectors[captions], self.words, self.starts[captions], self.counts[captions])
@@ -69,8 +72,8 @@ class Conditions:
     def batch(self, captions: np.ndarray) -> dict[str, Tensor]:
         """The conditions of the captions with the indices `captions` (B,), for a training batch.
 
-        Returns "condition" (B, C) float32 and, if there are words, "words" (B, W, word_dim) float16, zero after the last word of a
-        caption. `models.conditions.condition_of` combines them.
+        Returns "condition" (B, C) float32. If there are words, also returns "words" (B, W, word_dim) float16, which is zero after
+        the last word of a caption. `models.conditions.condition_of` combines both entries in one tensor.
         """
         vectors = self.vectors[torch.from_numpy(captions)]
         if self.words is None:

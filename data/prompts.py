@@ -17,10 +17,10 @@ from utils.errors import UserError, note, readable
 from utils.textfiles import bounded_text
 
 STRIDE = 4  # frames per token of every tokeniser that a transformer is trained on
-LONGEST = 6000  # maximum length, in frames, of motions that may be longer than the transformers allow, such as with --join
+LONGEST = 6000  # maximum number of frames where the transformers do not limit the length, for example with --join
 WITH_LENGTH = re.compile("(.*)[#＃]([^#＃]*)", re.DOTALL)
 TAB_LENGTH = re.compile(r"(.*)\t\s*(\d+|[nN][aA])", re.DOTALL)  # text and length separated by a tab, as exported by spreadsheets
-MAX_WORDS, MAX_LETTERS = 200, 2000  # maximum size of a text; longer texts are rejected as mistakes
+MAX_WORDS, MAX_LETTERS = 200, 2000  # maximum numbers of words and characters of a text
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,11 @@ class Prompt:
 
 
 def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: int, as_given: bool = False) -> list[Prompt]:
-    """Read the prompts given by the flags. `longest` is the maximum length in frames.
+    """Read the prompts that the flags --text_prompt and --text_path give. `longest` is the maximum length of a motion in frames.
 
-    If `motion_length` is 0, the length is predicted. If `as_given` is set, lines with a length keep it even if other lines have
-    no length. Raises `UserError` for an empty or too long text, a length out of range, a missing or unreadable file, or no prompt.
+    If `motion_length` is 0, the length is predicted. If `as_given` is set, the lines with a length keep this length even if other
+    lines have none. Raises `UserError` for an empty or too long text, a length out of range, a missing or unreadable file, or no
+    prompt.
     """
     if text_prompt.strip() and text_path:
         raise UserError("give either --text_prompt or --text_path, not both")
@@ -50,16 +51,19 @@ def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: 
 
 
 def read_prompt_file(path: str | Path, longest: int, as_given: bool = False) -> list[Prompt]:
-    """Read the prompts in a file, one per line; empty lines are ignored. Raises `UserError` that names the file and the line."""
+    """Read the prompts in a file, one per line; empty lines are ignored.
+
+    Raises `UserError` if the file or one of its lines is invalid. The error message names the file and the line.
+    """
     try:
-        lines = bounded_text(path, encoding="utf-8-sig").split("\n")  # not `splitlines`: texts may contain U+2028
+        lines = bounded_text(path, encoding="utf-8-sig").split("\n")  # `splitlines` would also split at U+2028
     except OSError as error:
         raise UserError(f"--text_path {path}: {error.strerror}; give a text file with lines <text>#<frames> or <text>#NA") from None
     except UnicodeDecodeError:
         raise UserError(f"--text_path {path}: not a UTF-8 text file; save it as UTF-8") from None
     prompts = [parse_line(line, f"{path}, line {number}", longest) for number, line in enumerate(lines, start=1) if line.strip()]
     if not prompts:
-        raise UserError(f"--text_path {path}: no prompt in it; write lines <text>#<frames> or <text>#NA")
+        raise UserError(f"--text_path {path}: contains no prompt; write lines <text>#<frames> or <text>#NA")
     given = sum(prompt.frames is not None for prompt in prompts)
     if as_given or given in (0, len(prompts)):
         return prompts
@@ -83,17 +87,21 @@ def parse_line(line: str, where: str, longest: int) -> Prompt:
 
 
 def checked(text: str, where: str) -> str:
-    """The text with single spaces and without undecodable bytes. Raises `UserError` if it is empty or too long."""
+    """The text with single spaces and without undecodable bytes. Raises `UserError` if the text is empty or too long."""
     words = readable(text).split()
     if not words:
         raise UserError(f"{where}: the text is empty; describe what the person does, for example: a person walks forward")
     if len(words) > MAX_WORDS or len(text) > MAX_LETTERS:
-        raise UserError(f"{where}: a text of {len(words)} words; at most {MAX_WORDS} words and {MAX_LETTERS} letters are allowed")
+        limits = f"at most {MAX_WORDS} words and {MAX_LETTERS} characters"
+        raise UserError(f"{where}: the text has {len(words)} words and {len(text)} characters; use {limits}")
     return " ".join(words)
 
 
 def rounded(frames: int, longest: int, where: str) -> int:
-    """Round a length to the nearest multiple of 4 frames, ties down. Raises `UserError` if it is out of range."""
+    """Round a length to the nearest multiple of 4 frames; ties are rounded down.
+
+    Raises `UserError` if the length is below 4 or above `longest`.
+    """
     if not STRIDE <= frames <= longest:
         joined = "" if longest == LONGEST else f", or with --join up to {LONGEST}"
         raise UserError(f"{where}: a length of {frames} frames; choose from {STRIDE} to {longest}{joined}")
@@ -101,16 +109,16 @@ def rounded(frames: int, longest: int, where: str) -> int:
 
 
 def read_sections(words: Sequence[str], frames: int) -> list[tuple[int, int]]:
-    """Parse sections `A,B` of a motion of `frames` frames; returns their (start, stop) in frames, in temporal order.
+    """Parse sections `A,B` of a motion of `frames` frames; returns (start, stop) of each section in frames, in temporal order.
 
-    Whole numbers are frames; if either number has a decimal point, both are fractions of the motion's length. Raises `UserError`
-    if a section is invalid, ends before it starts, overlaps another one, or exceeds the motion.
+    Whole numbers are frames; if A or B has a decimal point, both numbers are fractions of the motion's length. Raises `UserError`
+    if a section is invalid, ends before it starts, overlaps another section, or exceeds the motion.
     """
     sections = sorted(read_section(word, frames) for word in words)
     for (start, stop), (following, last) in pairwise(sections):
         if following < stop:
             overlap = f"frames {start},{stop} and {following},{last} overlap"
-            raise UserError(f"--mask_edit_section: {overlap}; join them or move them apart")
+            raise UserError(f"--mask_edit_section: {overlap}; merge the two sections or move them apart")
     return sections
 
 

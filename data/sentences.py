@@ -11,18 +11,19 @@ from torch import Tensor
 
 from utils.errors import UserError
 
-POOL = 16  # batches among which captions are sorted by length
+POOL = 16  # number of batches whose captions are sorted by length together
 
 
 class Sentences:
     """Endless shuffled batches of captions of similar length; `batch(index)` is a pure function of its argument.
 
-    Raises `UserError` if a step of all ranks needs more captions than `ids` contains.
+    Raises `UserError` if one step of all ranks needs more captions than `ids` contains.
     """
 
     def __init__(self, ids: Sequence[list[int]], *, batch_size: int, seed: int = 0, rank: int = 0, world: int = 1):
         if batch_size * world > len(ids):
-            raise UserError(f"--batch_size {batch_size}: {batch_size * world} captions per step, but only {len(ids)}; lower it")
+            size = batch_size * world
+            raise UserError(f"--batch_size {batch_size}: {size} captions per step, but there are only {len(ids)}; lower it")
         self.lengths = torch.tensor([len(row) for row in ids])
         self.ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
@@ -30,7 +31,7 @@ class Sentences:
         self._order = functools.lru_cache(maxsize=1)(self._permutation)
 
     def _permutation(self, epoch: int) -> np.ndarray:
-        """The captions of each step of an epoch: indices (steps, world · B)."""
+        """Indices (steps, world · B) of the captions in each step of an epoch."""
         generator = np.random.default_rng((self.seed, epoch))
         size = self.batch_size * self.world
         rows = generator.permutation(len(self.ids))[: self.steps_per_epoch * size]

@@ -1,4 +1,4 @@
-"""Read a user's motion as features for the models, and restore its original position and heading.
+"""Read a user's motion as features for the models, and move generated joints to the position and heading of the user's motion.
 
 All formats of motion/files/read.py can be read. Features (T, D) are in the dataset's own units, joints (T, J, 3) in metres.
 """
@@ -21,7 +21,8 @@ from motion.spec import DatasetSpec
 from utils.errors import UserError
 
 SHORTEST = 8  # frames
-LIKE = 0.1  # bone lengths are close to the dataset's if they differ by less than this fraction, summed over the bones
+# Bone lengths are close to the dataset's if the sum of their differences is less than this fraction of the sum of the dataset's.
+LIKE = 0.1
 
 
 @dataclass(frozen=True)
@@ -36,32 +37,33 @@ class Source:
         equal the position and heading of the source in frame `source_frame`."""
         skeleton, target = skeleton_for(joints.shape[2]), self.joints[source_frame].to(joints)
         forward = yaw(joints - joints[:, frame, 0][:, None, None], facing(joints[:, frame], skeleton)[:, None, None])
-        inverse = facing(target, skeleton) * joints.new_tensor([-1, 1, 1])  # the opposite rotation
+        inverse = facing(target, skeleton) * joints.new_tensor([-1, 1, 1])  # the mirrored heading gives the opposite rotation
         return yaw(forward, inverse) + target[0]
 
 
 def read_source(path: str | Path, spec: DatasetSpec, options: InputOptions = AS_STATED) -> Source:
-    """Read the motion in a file, resampled to the dataset's frame rate.
+    """Read the motion in a file and resample the motion to the dataset's frame rate.
 
-    Features in the file are used unchanged. Joints are used unchanged if their bone lengths are close to the dataset's; other
-    bodies are retargeted to the dataset's bone lengths, pelvis and chest.
+    If the file contains features and the motion needs no resampling, these features are used unchanged. Otherwise, features are
+    computed from the joints. Joints whose bone lengths are close to the dataset's are used unchanged; other joints are retargeted
+    to the dataset's bone lengths, pelvis and chest.
 
-    Raises a `UserError` that names the file if the file is missing or damaged, or if the motion has another skeleton, contains
-    NaN or has fewer than `SHORTEST` frames.
+    Raises `UserError` if the file is missing or damaged, or if the motion has another skeleton, contains NaN or has fewer than
+    `SHORTEST` frames. The error message names the file.
     """
     return source_of(read_motion(path, options), spec, str(path))
 
 
 def source_of(motion: Motion, spec: DatasetSpec, name: str) -> Source:
-    """Like `read_source`, but for a motion in memory. Error messages call the motion `name`."""
+    """Like `read_source`, but for a motion in memory. Error messages begin with `name`."""
     joints, features = motion.joints, getattr(motion, "file_features", None)
     if joints.shape[1] != spec.num_joints:
         count = f"{joints.shape[1]} joints, but the weights are for {spec.num_joints} (dataset {spec.name})"
-        raise UserError(f"{name}: {count}; use a motion with that skeleton, or choose other weights with --dataset_name and --name")
+        raise UserError(f"{name}: {count}; use a motion with this skeleton, or choose other weights with --dataset_name and --name")
     joints = torch.from_numpy(at_rate(joints, motion.fps, spec.fps))
     if len(joints) < SHORTEST:
         raise UserError(f"{name}: {len(joints)} frames at {spec.fps:g} fps; {SHORTEST} or more are needed")
-    if features is not None and len(joints) == len(features):  # unchanged, unless the motion was resampled
+    if features is not None and len(joints) == len(features):  # the motion was not resampled
         return Source(torch.from_numpy(features), joints)
     return from_joints(joints, spec)
 
@@ -72,7 +74,7 @@ def from_joints(joints: Tensor, spec: DatasetSpec) -> Source:
     similar = skeleton.lengths is None or like_body(joints, skeleton)
     if not similar and skeleton.hubs:
         joints = torch.from_numpy(with_standard_hubs(joints.double().numpy(), skeleton)).to(joints)
-    extended = torch.cat((joints, joints[-1:])) / spec.unit_scale  # a row of features needs the next frame too
+    extended = torch.cat((joints, joints[-1:])) / spec.unit_scale  # features of a frame also depend on the next frame
     features, standard = joints_to_features(extended[None], skeleton, uniform=not similar)
     features = features[0]
     for moving in (slice(0, 3), spec.velocities_slice, spec.contacts_slice):

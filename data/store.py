@@ -1,8 +1,9 @@
-"""Motions of a dataset folder: packed once into one memory-mapped file, normalised, cut into windows and padded batches.
+"""Motions of a dataset folder. They are packed once into a memory-mapped file, normalised, and read as padded batches of windows.
 
 A folder in HumanML3D's layout (`new_joint_vecs/*.npy`, each `(T, D)`; `train.txt`, `val.txt`, …; `Mean.npy`, `Std.npy`) contains
-tens of thousands of small files. `MotionStore` concatenates all motions in the file `motions.pack`, so that a batch can be read by
-one indexing operation. The pack contains float32 rows `(R, D)`, then an index in JSON, then the size of the index in 8 bytes.
+tens of thousands of small files. `MotionStore` concatenates all motions in the file `motions.pack`, the *pack*, so that a batch can
+be read by one indexing operation. The pack contains float32 rows `(R, D)`, then an index in JSON, then the size of the index in 8
+bytes.
 
 Batches are `{"motion": (B, W, D) float32, normalised, zero beyond a clip's end; "lengths": (B,) int64, frames}`.
 """
@@ -34,9 +35,9 @@ from utils.runtime import user_cache
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 PACK = "motions.pack"
-BLOCK = 512  # files read in parallel before they are written
+BLOCK = 512  # number of files that are read in parallel before their motions are written to the pack
 LARGEST = 1000  # metres; motions with a larger absolute feature value are rejected
-CHECKED = 1 << 30  # bytes; the checksums of larger packs are not verified, because this would take too long
+CHECKED = 1 << 30  # bytes; the checksums of larger packs are not verified, because verification would take too long
 
 
 def named(names: Sequence[str], limit: int = 5) -> str:
@@ -67,7 +68,7 @@ def _statistics(path: Path, remedy: str) -> np.ndarray:
 
 
 class Normaliser:
-    """z-normalisation of motions `(..., D)`, NumPy or torch, by `mean (D,)` and `std (D,)`.
+    """z-normalisation of motions `(..., D)` by `mean (D,)` and `std (D,)`. A motion is a NumPy array or a torch tensor.
 
     Raises `UserError` if `mean` and `std` differ in width, or if a standard deviation is not positive.
     """
@@ -76,7 +77,7 @@ class Normaliser:
         if mean.shape != std.shape:
             raise UserError(f"statistics: mean has width {mean.size}, std {std.size}; take both from the same folder")
         if not (std > 0).all():
-            raise UserError(f"statistics: std at dimension {int(np.argmin(std))} is not positive; compute it from train.txt")
+            raise UserError(f"statistics: std at dimension {int(np.argmin(std))} is not positive; compute std from train.txt")
         self.mean, self.std = np.float32(mean), np.float32(std)
 
     @property
@@ -90,7 +91,7 @@ class Normaliser:
         return self.mean, self.std
 
     def _like(self, motion: Array) -> tuple[Array, Array]:
-        """Mean and std with the array type, device and dtype of `motion`."""
+        """Mean and standard deviation, converted to the array type, device and dtype of `motion`."""
         if motion.shape[-1] != self.dim:
             raise UserError(f"motion: width {motion.shape[-1]}, but the statistics have {self.dim}; use the same dataset for both")
         if isinstance(motion, torch.Tensor):
@@ -123,8 +124,8 @@ class Normaliser:
 
     @classmethod
     def from_dataset(cls, spec: DatasetSpec) -> Normaliser:
-        """The dataset's statistics. As in MoMask, the std of root and foot contacts is divided by `feat_bias`."""
-        remedy = "copy the dataset's Mean.npy and Std.npy there, or compute them with prepare/stats.py"
+        """The dataset's statistics. As in MoMask, std is divided by `feat_bias` for the root and the foot contacts."""
+        remedy = "copy the dataset's Mean.npy and Std.npy into this folder, or compute both files with prepare/stats.py"
         mean, std = (_statistics(spec.root / name, remedy) for name in ("Mean.npy", "Std.npy"))
         if mean.size != spec.dim:
             raise UserError(f"{spec.root / 'Mean.npy'}: width {mean.size}, but dataset '{spec.name}' has {spec.dim}; {remedy}")
@@ -140,7 +141,7 @@ class Normaliser:
 
     @classmethod
     def load(cls, folder: str | Path) -> Normaliser:
-        """Read the `meta` folder of a checkpoint that `save` wrote, or of a released checkpoint."""
+        """Read `mean.npy` and `std.npy` in the `meta` folder of a checkpoint."""
         remedy = "a checkpoint needs the files meta/mean.npy and meta/std.npy from its training"
         return cls(*(_statistics(Path(folder) / f"{name}.npy", remedy) for name in ("mean", "std")))
 
@@ -172,7 +173,8 @@ def _fingerprint(files: list[os.DirEntry], dim: int) -> str:
 
 
 def _write_pack(path: Path, files: list[os.DirEntry], spec: DatasetSpec, fingerprint: str) -> None:
-    """Write the pack. The index of the pack also contains the unusable files, with reasons, and the CRC-32 of the rows.
+    """Write the pack. The index of the pack also contains the names of unusable files, with one reason each, and the CRC-32 of the
+    rows.
 
     Threads read the files, but do not parse them: NumPy parses headers with `ast`, which is not thread-safe up to Python 3.11.7
     (gh-106905).
@@ -201,7 +203,7 @@ def _write_pack(path: Path, files: list[os.DirEntry], spec: DatasetSpec, fingerp
 
 
 def _read_index(path: Path, fingerprint: str, dim: int) -> dict | None:
-    """The index of a pack; None if the pack is missing, outdated or damaged. If it is damaged, a note is printed."""
+    """The index of a pack; None if the pack is missing, outdated or damaged. If the pack is damaged, a note is printed."""
     try:
         with open(path, "rb") as pack:
             pack.seek(-8, os.SEEK_END)
@@ -209,7 +211,7 @@ def _read_index(path: Path, fingerprint: str, dim: int) -> dict | None:
             rows = pack.seek(-8 - size, os.SEEK_END)
             index = json.loads(pack.read(size))
             if index["fingerprint"] != fingerprint:
-                return None  # the pack contains other files, or other versions of them
+                return None  # the motion files have changed since the pack was written
             if rows != 4 * dim * sum(index["lengths"]) or len(index["names"]) != len(index["lengths"]):
                 raise ValueError("its size is wrong")
             if rows <= CHECKED and "crc" in index and zlib.crc32(np.memmap(path, np.uint8, "r")[:rows]) != index["crc"]:
@@ -218,13 +220,15 @@ def _read_index(path: Path, fingerprint: str, dim: int) -> dict | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, OverflowError, LookupError, TypeError) as error:
-        note(f"{path}: damaged ({error}); it is rebuilt")
+        note(f"{path}: damaged ({error}); this file is rebuilt")
         return None
 
 
 def cache_folder(root: Path, cache_dir: Path | None = None) -> Path:
-    """A folder inside `cache_dir` (default: the user's cache), for caches of the dataset folder `root` that are not stored in
-    `root`."""
+    """The folder for those caches of the dataset folder `root` that are not stored in `root` itself.
+
+    This folder is inside `cache_dir` (default: the folder `lamp` in the user's cache).
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or user_cache())
     return (cache_dir or cache / "lamp") / hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
 
@@ -248,12 +252,12 @@ class Clips:
     def batches(self, normaliser: Normaliser, *, max_clips: int = 256, max_rows: int = 16_384) -> Iterator[dict]:
         """Yield all clips once, shortest first, in padded batches of at most `max_clips` clips.
 
-        Unless a batch has a single clip, it has at most `max_rows` rows, counting the rows of padding. A batch also contains
-        `"index": (B,)`, the index of each clip in `names`.
+        A batch of several clips has at most `max_rows` rows, padding included. A batch also contains `"index": (B,)`, the index of
+        each clip in `names`.
         """
         order = np.argsort(self.lengths, kind="stable")
         while len(order):
-            # Lengths ascend along `order`, so a batch of its first n clips is as wide as the n-th.
+            # Lengths ascend along `order`, so the n-th clip is the longest of the first n clips and sets the width of their batch.
             sizes = self.lengths[order[:max_clips]] * np.arange(1, len(order[:max_clips]) + 1)
             index, order = np.split(order, [max(1, int(np.searchsorted(sizes, max_rows, side="right")))])
             width = int(self.lengths[index[-1]])
@@ -264,9 +268,10 @@ class Clips:
 class MotionStore:
     """All usable motions of `spec.root`, as one memory-mapped array `rows (R, D)`.
 
-    The pack is written on first use, and written again if a motion file has changed. The pack is in the dataset folder. If this
-    folder is read-only, or if `spec.cache_dir` is set, the pack is in `cache_folder`. Unusable files are skipped and reported on
-    stderr; `skipped` contains the reason for each. Raises `UserError` if the folder is missing or contains no usable motion.
+    The pack is written on first use, and again if a motion file has changed. The pack is stored in the dataset folder. If the
+    dataset folder is read-only, or if `spec.cache_dir` is set, the pack is stored in `cache_folder`. Unusable files are skipped and
+    reported on stderr; `skipped` maps each of these files to the reason. Raises `UserError` if the folder is missing or contains no
+    usable motion.
     """
 
     def __init__(self, spec: DatasetSpec):
@@ -280,7 +285,7 @@ class MotionStore:
         self.skipped: dict[str, str] = {**index["skipped"], **irregular}
         if not index["names"]:
             first = next((f"{name}: {reason}" for name, reason in self.skipped.items()), "it holds no .npy file")
-            raise UserError(f"{folder}: no usable motion ({first}); check that this is dataset '{spec.name}'")
+            raise UserError(f"{folder}: no usable motion ({first}); check that this folder is of dataset '{spec.name}'")
         if self.skipped:
             reasons = [f"{name} ({reason})" for name, reason in self.skipped.items()]
             print(f"{folder}: skipped {len(reasons)} of {len(files)} motions: {named(reasons)}", file=sys.stderr)
@@ -290,7 +295,7 @@ class MotionStore:
         self._index = {name: index for index, name in enumerate(self.names)}
 
     def _open(self, files: list[os.DirEntry], spec: DatasetSpec) -> tuple[Path, dict]:
-        """Path and index of the pack of these files. The pack is written if there is none."""
+        """Path and index of the pack of these files. If no pack of these files exists, a pack is written."""
         fingerprint = _fingerprint(files, spec.dim)
         cache = cache_folder(self.root, self.cache_dir) / PACK
         packs = [cache] if self.cache_dir else [self.root / PACK, cache]
@@ -312,11 +317,11 @@ class MotionStore:
             raise UserError(f"{path}: no such split file; splits in this folder: {splits}")
         names = listed_names(path)
         if bare := [name.removesuffix(".npy") for name in names if name not in self and name.removesuffix(".npy") in self]:
-            note(f"{path}: {len(bare)} names end in .npy, which is ignored: {named(bare)}")
+            note(f"{path}: {len(bare)} names end in .npy; this suffix is ignored: {named(bare)}")
         return [name if name in self else name.removesuffix(".npy") for name in names]
 
     def clips(self, names: Sequence[str]) -> Clips:
-        """The clips with these names, in full length. Names without a usable motion are left out and reported on stderr."""
+        """The complete clips with these names. Names without a usable motion are left out and reported on stderr."""
         missing = [name for name in names if name not in self]
         if missing:
             print(f"{self.root}: {len(missing)} of {len(names)} names have no usable motion: {named(missing)}", file=sys.stderr)
@@ -345,10 +350,10 @@ class MotionWindows:
     """Endless shuffled windows of `window` frames for training a tokeniser.
 
     An epoch is a permutation of all windows of all clips; a clip shorter than `window` gives one padded window. A step takes the
-    next `world × batch_size` windows and distributes them over the ranks. If an epoch has too few windows left, the step also takes
-    the first windows of the next epoch. Every batch is therefore full, and no window is dropped. `batch(step)` is a pure function
-    of its argument. With `weights` (N,), clips are drawn in proportion to weight × number of frames, and the windows of a clip
-    uniformly.
+    next `world × batch_size` windows and distributes these windows over the ranks. If an epoch has too few windows left, the step
+    also takes the first windows of the next epoch. Every batch is therefore full, and no window is dropped. `batch(step)` is a pure
+    function of its argument. With `weights` (N,), clips are drawn in proportion to weight × number of frames, and all windows of a
+    clip have the same probability.
     """
 
     def __init__(
@@ -365,7 +370,7 @@ class MotionWindows:
         self.lengths = np.repeat(np.minimum(clips.lengths, window), counts)
         self.weights = None if weights is None else np.repeat(weights * clips.lengths / counts, counts)
         self.steps_per_epoch = -(-self.num_windows // (batch_size * world))
-        self._order = functools.lru_cache(maxsize=2)(self._permutation)  # two, because a batch may continue in the next epoch
+        self._order = functools.lru_cache(maxsize=2)(self._permutation)  # two, because a batch may contain windows of two epochs
 
     def _permutation(self, epoch: int) -> np.ndarray:
         rng = np.random.default_rng((self.seed, epoch))

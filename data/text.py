@@ -1,8 +1,8 @@
 """Captioned clips: `texts/<name>.txt`, time tags, length filters and the random crop of the published protocol.
 
 A line of a text file is `caption#tokens#start#end`. The time tags start and end are in seconds; both are 0 or NaN if the caption
-describes the whole clip. Every other caption defines a separate clip `A_<name>`, `B_<name>`, …, which is cut from the clip `<name>`
-at the time tags.
+describes the whole clip. If a time tag has another value, the caption describes only the part of the clip from start to end. This
+part becomes a separate clip: the first such part of the clip `<name>` is called `A_<name>`, the second part `B_<name>`, and so on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from utils.progress import progress
 
 # Reading
 
-LINE_ENDS = re.compile(r"\r\n|\n|\r")  # only these: a caption may contain U+2028
+LINE_ENDS = re.compile(r"\r\n|\n|\r")  # not U+2028, which a caption may contain
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def parse_captions(content: str, source: str | Path, faults: list[str] | None = 
         captions.append(caption) if caption.text else bad.append(f"{source}: line {number} has no caption")
     if not captions:
         reason = bad[0] if bad else f"{source}: no captions"
-        raise UserError(f"{reason}; write one per line as caption#tokens#start#end")
+        raise UserError(f"{reason}; write one caption per line as caption#tokens#start#end")
     if faults is not None:
         faults += bad
     elif bad:
@@ -85,7 +85,7 @@ def read_captions(path: Path, faults: list[str] | None = None) -> list[Caption]:
         if path.exists() and not path.is_file():
             raise OSError("it is not a regular file")
         content = path.read_bytes()
-        errors = "replace" if b"\n" in content.strip() else "strict"  # undecodable lines are skipped, unless there is only one
+        errors = "replace" if b"\n" in content.strip() else "strict"  # undecodable lines are skipped; a single line must be valid
         text = content.decode("utf-8-sig", errors)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable text file ({error}); every motion needs a text file") from None
@@ -101,7 +101,7 @@ def crop_length(length: int | np.ndarray, double: bool | np.ndarray, unit: int =
 
 
 def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Draw crops as in the published protocol; returns first frames `(B,)` and lengths `(B,)`.
+    """Draw crops as in the published protocol; returns the first frames `(B,)` and the lengths `(B,)` of the crops.
 
     The argument `double` of `crop_length` is True with probability 1/3.
     """
@@ -113,10 +113,10 @@ def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 
 
 
 def pieces(name: str, length: int, captions: list[Caption], spec: DatasetSpec) -> Iterator[tuple[str, int, int, list[Caption]]]:
-    """Yield the whole clip with its captions, then its time-tagged parts, each as (name, first frame, frames, captions).
+    """Yield the whole clip, then its time-tagged parts, each as (name, first frame, number of frames, captions).
 
-    Parts outside `spec.min_frames <= frames < spec.max_frames` are left out. Time tags are converted to frames with the dataset's
-    frame rate; the released code uses 20 fps even for KIT-ML, which has 12.5 fps.
+    A part is left out unless `spec.min_frames <= frames < spec.max_frames`. Time tags are converted to frames with the dataset's
+    frame rate. The released code always uses 20 fps instead, although KIT-ML has 12.5 fps.
     """
     whole = [caption for caption in captions if not caption.tagged]
     if whole:
@@ -147,7 +147,7 @@ class CaptionedClips:
         in_range = (whole.lengths >= spec.min_frames) & (whole.lengths < spec.max_frames)
         kept: list[tuple[str, int, int, list[Caption]]] = []
         faults: list[str] = []
-        lines: list[str] = []  # malformed lines of clips that also have valid ones
+        lines: list[str] = []  # malformed lines of clips that also have valid lines
         for index in progress(np.flatnonzero(in_range), desc=f"texts of {split}", unit="clip"):
             try:
                 captions = read_captions(folder / f"{whole.names[index]}.txt", lines)
@@ -180,7 +180,9 @@ class CaptionedClips:
     def evaluation_batch(
         self, index: np.ndarray, normaliser: Normaliser, generator: np.random.Generator, first_caption: bool = False
     ) -> dict:
-        """Clips `index (B,)`, randomly cropped, each with a random caption (or its first), as in the published evaluation.
+        """The clips `index (B,)`, randomly cropped as in the published evaluation, each with a random caption of the clip.
+
+        If `first_caption` is set, each clip has its first caption instead.
 
         Returns motion `(B, max_motion, D)` normalised and zero-padded, lengths `(B,)`, and lists of B names, captions and tokens.
         """
@@ -198,7 +200,10 @@ class CaptionedClips:
         self, normaliser: Normaliser, generator: np.random.Generator, size: int = 32, shuffle: bool = True,
         first_caption: bool = False,
     ) -> Iterator[dict]:  # fmt: skip
-        """One pass in batches of `size` clips, or of all clips if there are fewer; an incomplete last batch is dropped."""
+        """Yield the batches of one pass over all clips. An incomplete last batch is dropped.
+
+        A batch contains `size` clips, or all clips if the split has fewer than `size` clips.
+        """
         size = min(size, len(self))
         order = generator.permutation(len(self)) if shuffle else np.arange(len(self))
         for start in range(0, len(self) - size + 1, size):

@@ -1,7 +1,7 @@
 """Read motion files and folders as windows of features in padded batches.
 
-Features (T, D) are in the dataset's own units, at its frame rate. A motion that is longer than a window is split into as few
-windows as possible. The windows have about equal lengths, without gaps or overlap.
+Features (T, D) are in the dataset's own units, at the dataset's frame rate. A motion that is longer than a window is split into as
+few windows as possible. These windows have about equal lengths, and neither gaps nor overlaps.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from utils.errors import UserError
 
 
 def motion_files(folder: Path) -> list[os.DirEntry]:
-    """The motion files in a folder and its subfolders, sorted by path. Raises `UserError` if there is none."""
+    """The motion files in a folder and its subfolders, sorted by path. Raises `UserError` if there is no motion file."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; --motions or --data_root must name a folder of motions")
     entries = sorted(walk(folder), key=lambda file: file.path)
@@ -34,13 +34,13 @@ def motion_files(folder: Path) -> list[os.DirEntry]:
     report_skipped(irregular, len(entries))
     if not files:
         kinds = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
-        raise UserError(f"{folder}: no {kinds} file in it; --motions must name a folder of motions")
+        raise UserError(f"{folder}: contains no {kinds} file; --motions must name a folder of motions")
     return files
 
 
 def walk(folder: str | Path) -> Iterator[os.DirEntry]:
-    """Yield the motion files in a folder and its subfolders, recognised by their suffix, in any order. Hidden files and links to
-    folders are skipped."""
+    """Yield the files in a folder and its subfolders that have the suffix of a motion format, in any order. Hidden files and links
+    to folders are skipped."""
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
             yield from walk(entry.path)
@@ -53,14 +53,14 @@ def named_files(paths: Sequence[str]) -> list[Path]:
     files: dict[Path, Path] = {}  # by resolved path
     for path in map(Path, paths):
         if not path.exists():
-            raise UserError(f"{path}: no such file or folder; --motions takes {', '.join(SUFFIXES)} files or folders of them")
+            raise UserError(f"{path}: no such file or folder; --motions takes {', '.join(SUFFIXES)} files or folders of such files")
         for file in map(Path, motion_files(path)) if path.is_dir() else [path]:
             files.setdefault(file.resolve(), file)
     return list(files.values())
 
 
 def features_of(file: Path, spec: DatasetSpec, faults: list[str], options: InputOptions = AS_STATED) -> np.ndarray | None:
-    """The features (T, D) of a motion file; None for an unusable file, whose error is appended to `faults`."""
+    """The features (T, D) of a motion file. If the file is unusable, its error is appended to `faults`, and None is returned."""
     try:
         return read_source(file, spec, options).features.numpy()
     except UserError as error:
@@ -69,7 +69,7 @@ def features_of(file: Path, spec: DatasetSpec, faults: list[str], options: Input
 
 
 def report_skipped(faults: list[str], count: int) -> None:
-    """Print on stderr how many of `count` files were skipped, and the first reasons."""
+    """Print on stderr how many of `count` files were skipped, and up to three of the reasons (`faults`)."""
     if faults:
         print(f"skipped {len(faults)} of {count} files: {named(faults, 3)}", file=sys.stderr)
 
@@ -98,7 +98,7 @@ class Window(NamedTuple):
 
 
 def windows_of(motions: dict[Path, np.ndarray], window: int, stride: int) -> list[Window]:
-    """The windows of all motions, in order. Motions shorter than one token (`stride` frames) are reported on stderr.
+    """The windows of all motions, in order. Motions shorter than one token (`stride` frames) are skipped and reported on stderr.
 
     Raises `UserError` if all motions are too short, or if `window` is shorter than one token.
     """
@@ -113,7 +113,7 @@ def windows_of(motions: dict[Path, np.ndarray], window: int, stride: int) -> lis
 
 
 def cut(frames: int, window: int, stride: int) -> list[tuple[int, int]]:
-    """Start and end frame of each window of a motion: multiples of `stride`, except for the end of the last window.
+    """Start and end frame of each window of a motion. These frames are multiples of `stride`, except the end of the last window.
 
     No window is longer than `window` frames, and all windows have about the same length. `window` must be at least `stride`.
     """
@@ -124,7 +124,7 @@ def cut(frames: int, window: int, stride: int) -> list[tuple[int, int]]:
 
 
 def batches(pieces: Sequence[np.ndarray], size: int) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Yield all pieces (T, D) once, shortest first, in batches of at most `size` pieces.
+    """Yield each of the `pieces` (T, D) once, shortest first, in batches of at most `size` pieces.
 
     A batch is (indices of the pieces, zero-padded features (B, T, D), lengths (B,)).
     """

@@ -1,8 +1,8 @@
 """Scores of generated captions on the clips of an evaluation pass (`evaluation/protocol.py`), and LaMP-BertScore.
 
 Scores depend on the references. There are two kinds of references. `raw` references are the unchanged captions of the clip.
-`tokens` references consist of HumanML3D's processed words of these captions, as in TM2T and MotionGPT. For `tokens` references,
-generated captions are also processed to such words.
+`tokens` references consist of HumanML3D's processed words of these captions, as in TM2T and MotionGPT. Generated captions are
+processed in the same way before the comparison with `tokens` references.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def batched_captioner(
 
 
 def load_scorer(model: str, layer: int, device: torch.device | str) -> BertScorer:
-    """Load the BERTScore encoder `model`. An empty name selects RoBERTa-large if it is in Hugging Face's cache, else MiniLM.
+    """Load the BERTScore encoder `model`. If the name is empty, RoBERTa-large is used if Hugging Face's cache has it, else MiniLM.
 
     Raises `UserError` if the model is missing.
     """
@@ -76,8 +76,8 @@ def in_cache(model: str) -> bool:
 class BertScores:
     """BERTScore of captions: raw and rescaled F1, with and without idf.
 
-    Scores are rescaled with the baseline that bert-score publishes for the model. If there is none, the baseline is estimated from
-    `captions`, which holds one list of captions per clip.
+    Scores are rescaled with the baseline that bert-score publishes for the model. If bert-score has no baseline for the model, a
+    baseline is estimated from `captions`, which holds one list of captions per clip.
     """
 
     def __init__(self, scorer: BertScorer, captions: Sequence[Sequence[str]]):
@@ -141,7 +141,7 @@ def embedded(judge: Judge, captions: list[str]) -> Tensor:
 
 
 def matching_scores(text: Tensor, real: Pass) -> Scores:
-    """R-precision and MM-Dist of text embeddings (N, E), each of which belongs to one real motion of a pass."""
+    """R-precision and MM-Dist of the real motions of a pass and text embeddings (N, E), one per motion."""
     precision = metrics.r_precision(text, real.sample.motion, BATCH)
     scores = {f"R@{k}": float(value) for k, value in enumerate(precision, start=1)}
     return {**scores, "MM-Dist": float(metrics.matching_distance(text, real.sample.motion))}

@@ -3,8 +3,8 @@
 An evaluation is one pass over the validation split, always with the same clips, crops, captions and random draws. The evaluated
 motions depend on the stage:
 - tokeniser: reconstructions;
-- masked transformer: motions decoded from its base tokens alone;
-- residual transformer: motions decoded from the base tokens of real motions and the predicted residual tokens.
+- masked transformer: motions decoded from generated base tokens, without residual tokens;
+- residual transformer: motions decoded from the base tokens of real motions and the residual tokens that the transformer predicts.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def judge_of(config: Evaluated, device: torch.device) -> Judge | None:
 def validation_pass(config: Evaluated, clips: CaptionedClips, judge: Judge) -> SplitEvaluation:
     """The evaluation on the validation clips. Prints a note if there are too few clips for a reliable FID."""
     if len(clips) < FEW:
-        note(f"--eval_fid {config.eval_fid}: the validation split has {len(clips)} clips; FID is not reliable below {FEW}")
+        note(f"--eval_fid {config.eval_fid}: the validation split has {len(clips)} clips; FID is not reliable below {FEW} clips")
     return SplitEvaluation(clips, judge, batches=config.eval_batches, seed=config.seed, physical=False)
 
 

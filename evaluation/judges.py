@@ -2,7 +2,7 @@
 
 Motions are features (B, T, D) in the dataset's units, with lengths (B,) in frames; texts are captions with their `word/POS` tokens.
 Embeddings are (B, E), in the order of the input, and are compared by Euclidean distance. `GuoJudge` is the matching evaluator of
-Guo et al. that most publications use; `LampJudge` is LaMP (paper's table 2).
+Guo et al. that most publications use; `LampJudge` is LaMP, which table 2 of LaMP's paper uses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Judge(Protocol):
     """The interface of an evaluator."""
 
     name: str
-    released: bool  # whether it is the released evaluator, with which published numbers were measured
+    released: bool  # whether this is the released evaluator, with which published results were computed
 
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Embeddings (B, E) of features (B, T, D) in the dataset's units, with `lengths` (B,) in frames."""
@@ -54,9 +54,9 @@ class GuoJudge:
         config = evaluator.config
         for kind, actual, expected in (("statistics", len(mean), config.dim), ("words", words.dim, config.word_dim)):
             if actual != expected:
-                problem = f"the evaluator takes {kind} of width {expected}, but these have width {actual}"
-                raise UserError(f"{problem}; use the files that came with it")
-        # A hash of the weights and statistics, before `fused`, whose products are rounded differently on other processors.
+                problem = f"the evaluator takes {kind} of width {expected}, but the given {kind} have width {actual}"
+                raise UserError(f"{problem}; use the files that came with the evaluator")
+        # A hash of the weights and statistics, computed before `fused`, because processors round its products differently.
         self.fingerprint = fingerprint(evaluator, mean.cpu().numpy(), std.cpu().numpy())[:16]
         self.evaluator = fused(evaluator)
         self.mean, self.std, self.words, self.folder = mean, std, words, folder
@@ -74,7 +74,7 @@ class GuoJudge:
         name: str = "",
         loader: Loader | None = None,
     ) -> GuoJudge:
-        """Load the evaluator run `name`. If it is empty, `pipelines.runs` selects the run.
+        """Load the evaluator run `name`. If `name` is empty, `pipelines.runs` selects the run.
 
         Raises `UserError` if there is no such run, or if its files are missing or do not fit together.
         """
@@ -110,7 +110,7 @@ class GuoJudge:
 
 
 class LampJudge:
-    """LaMP as evaluator, as its authors use it: the embedding of a motion is the mean of its projected queries, not normalised."""
+    """LaMP as evaluator, as its authors use it: a motion's embedding is the mean of the projected, unnormalised query outputs."""
 
     name = "lamp"
 
@@ -159,7 +159,7 @@ class NoJudge:
 
 
 def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengths: Tensor) -> Tensor:
-    """Apply `embed(features, lengths)` to batches of clips of similar length. The result is in the order of the clips.
+    """Apply `embed(features, lengths)` to batches of clips of similar length, and return the embeddings in the order of the clips.
 
     Features are (B, T, D). Each batch is trimmed to the length of its longest clip.
     """

@@ -1,7 +1,7 @@
 """Contact sheets for TensorBoard (`--pictures`): motions of a model in training, for a few validation clips.
 
 The clips are evenly spread over the split. All contact sheets of a run show the same clips. If a model needs a caption, the first
-caption of the clip is used. The random draws are the same every time.
+caption of the clip is used. All pictures of a run use the same random numbers.
 """
 
 from __future__ import annotations

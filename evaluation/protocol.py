@@ -1,9 +1,9 @@
-"""The published evaluation of generated motion (Guo et al. 2022, section 6): generate a motion for each clip's caption, embed it,
-score the embeddings.
+"""The published evaluation of generated motion (Guo et al. 2022, section 6): generate a motion for each clip's caption, embed the
+motion, score the embeddings.
 
 A pass over a split draws a random crop and a random caption of each clip, shuffles the clips, and drops the incomplete last batch
-of 32. An evaluator (`evaluation.judges`) embeds texts, real motions and generated motions. Passes are repeated with different
-random draws; results are means with 95 % confidence intervals.
+of 32. An evaluator (`evaluation.judges`) embeds texts, real motions and generated motions. Several passes with different random
+draws are made; results are means over the passes with 95 % confidence intervals.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from utils.runtime import Distributed
 BATCH = 32  # clips per R-precision batch: each text is compared with the motions of its batch
 PAIRS = 300  # pairs of motions for Diversity
 SAMPLES, SAMPLE_PAIRS = 30, 10  # motions and pairs of motions per text, for MultiModality
-TOGETHER = 8  # batches of real clips that are embedded at a time
+TOGETHER = 8  # batches of real clips that are embedded together
 
 # (features (B, T, D) in the dataset's units, lengths (B,) in frames, B captions) → features (B, T, D)
 Reconstruct = Callable[[Tensor, Tensor, list[str]], Tensor]
@@ -70,7 +70,7 @@ class SplitEvaluation:
         published: "standard", or "lamp" for the variant in LaMP's release, which uses first captions and keeps the clips' order.
         batches: number of batches of 32 per pass; 0: all.
         captioner: function that captions every real and every generated motion; None: no captions.
-        text_scorer: function that compares these captions with the captions of the clips; None: no such scores.
+        text_scorer: function that compares the output of `captioner` with the captions of the clips; None: no comparison.
         physical: whether to compute physical metrics.
     """
 
@@ -93,13 +93,13 @@ class SplitEvaluation:
         self.passes: dict[int, Pass] = {}
 
     def real(self, repeat: int) -> Pass:
-        """Return the pass over real motion for repeat `repeat`. Each repeat has different random draws."""
+        """Return the pass over real motion with the number `repeat`. Each number gives different random draws."""
         if repeat not in self.passes:
             self.passes[repeat] = self._pass(repeat, lambda features, lengths, captions: features)
         return self.passes[repeat]
 
     def reconstructed(self, reconstruct: Reconstruct, repeat: int) -> Sample:
-        """Apply `reconstruct` to the motions of a pass and embed the results."""
+        """Apply `reconstruct` to the motions of a pass and embed the reconstructions."""
         return self._pass(repeat, reconstruct).sample
 
     def draws(self, repeat: int) -> np.random.Generator:
@@ -240,7 +240,7 @@ def results_table(results: dict[str, Any]) -> str:
     """A table with the metrics of real motion and of the evaluated model, and a warning if there are few clips."""
     lines = comparison("real", results["real"], results["ours"], width=20)
     if results["clips"] < FEW:
-        lines.append(f"only {results['clips']} clips: FID and Diversity are not reliable below {FEW}")
+        lines.append(f"only {results['clips']} clips: FID and Diversity are not reliable below {FEW} clips")
     return "\n".join(lines)
 
 

@@ -1,8 +1,9 @@
 """Text-to-motion and motion-to-text retrieval with LaMP, over the clips of a split.
 
-A gallery pairs each clip with one of its captions, by default with the first caption, as in TMR. Clips are cropped at the end to
-the maximum length. A section of a clip that has a caption of its own counts as a separate clip. LaMP computes the scores. Protocols
-that compare captions with each other use a frozen sentence encoder.
+A gallery pairs each clip with one of its captions, by default with the first caption, as in TMR. Clips that are longer than the
+maximum length are cut off at the end. If a section of a clip has its own caption, the section counts as a separate clip. LaMP
+computes the scores of motions and texts. Protocols that compare captions with other captions use a frozen sentence encoder for this
+comparison.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ ROWS = ("text_to_motion", "motion_to_text", "ceiling", "chance")
 
 
 def whole_clips(clips: Clips, longest: int, stride: int) -> Clips:
-    """Crop clips to their first `longest` frames and to whole tokens of `stride` frames. Clips shorter than a token are dropped."""
+    """Crop clips to the first `longest` frames and to whole tokens of `stride` frames. Clips shorter than a token are dropped."""
     kept = crop_length(np.minimum(clips.lengths, longest), False, stride)
     usable = np.flatnonzero(kept)
     return Clips(clips.rows, [clips.names[index] for index in usable], clips.starts[usable], kept[usable])
@@ -76,7 +77,7 @@ class Gallery:
         return to_motion[which], to_text[:, which]
 
     def match(self, motions: Tensor, texts: Tensor) -> Tensor:
-        """Log-odds (P,) that motions and texts match, given their indices (P,). Results are cached per pair."""
+        """Log-odds (P,) that motions and texts match, given their indices (P,). The log-odds of each pair are cached."""
         pairs = torch.stack((motions, texts), dim=1)[self._matches[motions, texts].isnan()].unique(dim=0)  # sorted by motion
         parts = pairs.split(PAIRS) if len(pairs) else ()
         for part in progress(parts, desc="matching", unit="batch", disable=len(parts) <= 4):
@@ -85,7 +86,7 @@ class Gallery:
 
     @torch.no_grad()
     def _match(self, motions: Tensor, texts: Tensor) -> Tensor:
-        unique, inverse = motions.unique(return_inverse=True)  # the latents of a motion are shared by all its texts
+        unique, inverse = motions.unique(return_inverse=True)  # each motion is encoded once for all of its texts
         starts, lengths = (values[unique.numpy()] for values in (self.clips.starts, self.clips.lengths))
         batch = padded(self.clips.rows, starts, lengths, lengths.max(), Normaliser(self.model.mean, self.model.std))
         latents, tokens = self.model.latents(batch["motion"], batch["lengths"])
@@ -111,7 +112,7 @@ def evaluate_retrieval(gallery: Gallery, protocols: Sequence[str], rerank: int =
         correct = similar(features) if protocol == "threshold" else None
         directions = zip(*(gallery.scores(indices, rerank) for indices in subsets))
         scores = [torch.stack(of_direction) for of_direction in directions]  # 2 × (galleries, n, n)
-        # In the threshold protocol, equal captions count as correct too, so its ceiling is that of a gallery of distinct captions.
+        # In the threshold protocol, equal captions count as correct; its ceiling is computed as if all captions were distinct.
         captions = ([gallery.captions[index] for index in indices] for indices in subsets)
         ceilings = [ceiling(of_gallery if correct is None else range(len(of_gallery))) for of_gallery in captions]
         limits = {name: float(np.mean([limit[name] for limit in ceilings])) for name in ceilings[0]}

@@ -97,7 +97,7 @@ def find_split(spec: DatasetSpec, split: str, judge: Judge) -> Path | None:
 
 
 class StoredEvaluation(SplitEvaluation):
-    """The protocol on a stored split. Physical metrics of real motion are missing, because they need the clips.
+    """The protocol on a stored split. Physical metrics of real motion are missing, because these metrics need the clips.
 
     Raises `UserError` if the split was embedded by another evaluator.
     """

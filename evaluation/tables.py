@@ -35,7 +35,7 @@ Value = tuple[float, float | None]  # mean, and half the width of its 95 % confi
 
 @dataclass(frozen=True)
 class Row:
-    """The results of one method. Only rows with the same `setting` are comparable; "" if the table has no settings."""
+    """The results of one method. Only rows with the same `setting` are comparable; `setting` is "" if the table has no settings."""
 
     method: str
     values: Mapping[str, Value]
@@ -184,7 +184,7 @@ def differences(protocol: Protocol, clips: int) -> Iterator[str]:
         yield "no evaluator: FID, R-precision and MM-Dist are missing"
     elif not protocol.judge.released:
         name = {"guo": "the released matching evaluator", "lamp": "the released LaMP"}[protocol.judge.name]
-        yield f"the evaluator is not {name}, so FID, R-precision and MM-Dist cannot be compared with published results"
+        yield f"the evaluator is not {name}; therefore, FID, R-precision and MM-Dist cannot be compared with published results"
     if protocol.split != "test":
         yield f"split '{protocol.split}'; published results are on the test split"
     if protocol.batches:
@@ -194,7 +194,7 @@ def differences(protocol: Protocol, clips: int) -> Iterator[str]:
     if not protocol.batches and clips < standard["clips"].get(protocol.dataset, 0):
         yield f"{clips} clips; the full batches of the published test split have {standard['clips'][protocol.dataset]}"
     if clips < FEW:
-        yield f"only {clips} clips: FID and Diversity are not reliable below {FEW}"
+        yield f"only {clips} clips: FID and Diversity are not reliable below {FEW} clips"
     if protocol.variant != "standard":
         yield f"protocol '{protocol.variant}' uses first captions; published results other than LaMP's use random captions"
 

@@ -51,8 +51,8 @@ def reconstructions(tokeniser: MotionTokeniser, clips: Clips, normaliser: Normal
 
 
 def reconstructor(tokeniser: MotionTokeniser, normaliser: Normaliser) -> Callable[[Tensor, Tensor, list[str]], Tensor]:
-    """Return a function that reconstructs features (B, T, D) in the dataset's units, with lengths (B,), and returns them on the
-    CPU.
+    """Return a function that reconstructs features (B, T, D) in the dataset's units, with lengths (B,). The function returns the
+    reconstructions on the CPU.
 
     The function also takes captions, like other functions that the protocol evaluates, but ignores them.
     """
@@ -91,8 +91,8 @@ def evaluate_tokeniser(tokeniser: MotionTokeniser, clips: Clips, normaliser: Nor
         mpjpe_mm_by_layers: mpjpe_mm of reconstructions from the first 1, 2, … codebooks.
         reconstruction: smooth-L1 error by group of feature dimensions.
         codebooks: percentage of codes used, and perplexity, of each layer.
-        physical: mean of each physical metric over real and over reconstructed clips. Foot sliding of both is measured in
-            frames in which the real feet have contact.
+        physical: mean of each physical metric over real and over reconstructed clips. Foot sliding of real and of reconstructed
+            clips is measured in the frames in which the feet of the real clip have contact.
         path_error_mm: horizontal error of the root position after `PATH_SECONDS`.
         by_action, by_source: MPJPE, physical metrics and path error for each action and source in `actions.csv`.
     """
@@ -172,6 +172,6 @@ def _groups(rows: list[dict[str, Any]], labels: dict[str, str]) -> dict[str, dic
 
 
 def _mean(values: list[float]) -> float | None:
-    """The mean of the finite values; None if there are none."""
+    """The mean of the finite values; None if no value is finite."""
     numbers = [value for value in values if math.isfinite(value)]
     return sum(numbers) / len(numbers) if numbers else None

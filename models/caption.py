@@ -1,13 +1,13 @@
 """Motion captioning: a frozen LaMP encodes a motion, and a language model generates a caption from the query outputs (LaMP
 section 3.4).
 
-`MotionReader` is the base class of captioners. `CaptionGPT` is trained from scratch: a GPT (Radford et al. 2019, pre-norm) with the
-WordPiece vocabulary of LaMP's backbone and LaMP's query outputs as prefix. A captioner with a pretrained LM is in
-`models/caption_lm.py`.
+`MotionReader` is the base class of captioners. `CaptionGPT` is a pre-norm GPT (Radford et al. 2019) that is trained from scratch.
+The GPT has the WordPiece vocabulary of LaMP's backbone, and its prefix is computed from LaMP's query outputs. A captioner with a
+pretrained LM is in `models/caption_lm.py`.
 
-A batch from `data.pairs` contains latents (B, N, C) and base codes (B, N) of motions, lengths (B,) in motion tokens, WordPiece ids
-(B, L) of "[CLS] … [SEP]" padded with 0, and text_lengths (B,). Batches for pretraining a GPT on captions without motions come from
-`data.sentences` and contain only ids and text_lengths.
+A batch from `data.pairs` contains, for B motions, latents (B, N, C), base codes (B, N) and lengths (B,) in tokens. For the captions
+of the motions, the batch contains WordPiece ids (B, L) of "[CLS] … [SEP]", padded with 0, and numbers of ids, text_lengths (B,).
+Batches for pretraining a GPT on captions without motions come from `data.sentences` and contain only ids and text_lengths.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from utils.errors import UserError
 
 
 class MotionReader(nn.Module):
-    """Base class of captioners with a frozen LaMP; subclasses compute the loss of given captions and generate new captions."""
+    """Base class of captioners with a frozen LaMP. Subclasses compute the loss of given captions and generate new captions."""
 
     lamp: LaMP  # set by `read_with_`; not part of the captioner's checkpoint
-    reads_codes = False  # whether the captioner also takes the motion's base codes as input
+    reads_codes = False  # whether the captioner takes the motion's base codes as input, in addition to query outputs
 
     def train(self, mode: bool = True) -> MotionReader:
         """Set the training mode; frozen networks stay in eval mode."""
@@ -47,7 +47,7 @@ class MotionReader(nn.Module):
 
     @torch.no_grad()
     def queries(self, latents: Tensor, lengths: Tensor) -> Tensor:
-        """LaMP's query outputs (B, P, H) for latents (B, N, C)."""
+        """LaMP's query outputs (B, P, H) for motions with latents (B, N, C) and `lengths` (B,) in tokens."""
         return self.lamp.qformer.queries(*self.lamp.motion_context(latents, lengths))[0]
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -71,14 +71,16 @@ class MotionReader(nn.Module):
     ) -> list[list[str]]:
         """Generate `count` captions per motion. Beam search returns the best caption first.
 
-        `numbers` (B,) are the sample numbers of the motions, which determine the random numbers of sampling; default: 0 to B - 1.
+        The sample numbers `numbers` (B,) of the motions, by default 0 to B - 1, determine the random numbers of sampling.
         """
         raise NotImplementedError
 
 
 def word_loss(logits: Tensor, ids: Tensor, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the loss and values to log: cross-entropy and accuracy of logits (B, L, V) for word ids (B, L) where `valid` is
-    True."""
+    """Return the cross-entropy of logits (B, L, V) for word ids (B, L), and values to log: cross-entropy and accuracy.
+
+    Only positions where `valid` (B, L) is True count.
+    """
     logits, ids = counted(valid, logits, ids)
     loss = F.cross_entropy(logits.float(), ids)
     return loss, {"caption_ce": loss.detach(), "accuracy": accuracy(logits, ids)}
@@ -91,7 +93,7 @@ class GPTConfig:
     vocab_size: int
     prefix_dim: int = 768  # width of LaMP's query outputs
     num_queries: int = 49
-    nb_code: int = 0  # codebook size, for a GPT that also reads base codes; 0: the GPT reads only queries
+    nb_code: int = 0  # codebook size, if the GPT reads query outputs and base codes; 0: the GPT reads only query outputs
     max_codes: int = 49
     embed_dim: int = 1024
     num_layers: int = 12
@@ -99,21 +101,22 @@ class GPTConfig:
     ff_rate: int = 4
     block_size: int = 51  # maximum number of tokens in a caption, including [SEP]
     dropout: float = 0.1
-    pkeep: float = 1.0  # fraction of input words that are kept in training; random words replace all others
+    pkeep: float = 1.0  # fraction of input words that are kept in training; random words replace the other input words
 
     def __post_init__(self):
         for flag, value in (("num_layers", self.num_layers), ("ff_rate", self.ff_rate), ("n_head_gpt", self.num_heads)):
             if value < 1:
                 raise UserError(f"--{flag} {value}: must be at least 1")
         if self.embed_dim < 1 or self.embed_dim % self.num_heads:
-            raise UserError(f"--embed_dim_gpt {self.embed_dim}: must be a multiple of --n_head_gpt {self.num_heads}; change one")
+            heads = f"--n_head_gpt {self.num_heads}"
+            raise UserError(f"--embed_dim_gpt {self.embed_dim}: must be a multiple of {heads}; change one of the two flags")
         if self.block_size < 2 or not 0 < self.pkeep <= 1:
             flags = f"--block_size {self.block_size} --pkeep {self.pkeep:g}"
             raise UserError(f"{flags}: --block_size must be at least 2, --pkeep above 0 and at most 1")
 
 
 class CaptionGPT(MotionReader):
-    """A causal transformer over LaMP's query outputs, then the base codes (if `reads_codes` is set), then the caption."""
+    """A causal transformer. Its input is LaMP's query outputs, then the base codes if `reads_codes` is set, then the caption."""
 
     def __init__(self, config: GPTConfig):
         super().__init__()
@@ -134,13 +137,13 @@ class CaptionGPT(MotionReader):
     def capturable(self) -> bool:
         """Whether training steps may be captured as CUDA graphs (see `training.update`).
 
-        False with a released LaMP, whose results depend on the padding.
+        The value is False with a released LaMP, because the outputs of a released LaMP depend on the padding.
         """
         lamp = getattr(self, "lamp", None)
         return lamp is None or not lamp.config.released
 
     def token_ids(self, captions: Sequence[str]) -> list[list[int]]:
-        """Token ids of [CLS], the lower-cased caption and [SEP]. Long captions are truncated."""
+        """Token ids of each caption: [CLS], the caption in lower case, [SEP]. At most `block_size` + 1 ids are kept."""
         return token_ids(self.tokenizer, [caption.lower() for caption in captions], self.config.block_size + 1)
 
     def use_tokenizer_(self, tokenizer: Tokenizer) -> CaptionGPT:
@@ -149,7 +152,7 @@ class CaptionGPT(MotionReader):
         return self
 
     def context(self, queries: Tensor, codes: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The prefix (B, P, D) of the captions, and its mask (B, P).
+        """Return the prefix (B, P, D) that precedes the captions, and the mask (B, P) of the prefix.
 
         The prefix is computed from query outputs (B, Q, H) and, if given, base codes (B, N), which are −1 at padding.
         """
@@ -164,16 +167,17 @@ class CaptionGPT(MotionReader):
         return x, valid
 
     def forward(self, ids: Tensor, valid: Tensor, prefix: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Logits (B, L, V) of each next word, from token ids (B, L), their mask (B, L) and a prefix (see `context`)."""
+        """Logits (B, L, V) of the word after each position, from token ids (B, L), their mask (B, L) and a prefix (`context`)."""
         x = self.words(ids) + self.positions.weight[: ids.shape[1]]
         if prefix is not None:
             x, valid = torch.cat((prefix[0], x), dim=1), torch.cat((prefix[1], valid), dim=1)
         return self.logits(self.run(x, causal_mask(valid))[0][:, -ids.shape[1] :])
 
     def run(self, x: Tensor, mask: Tensor, past: list[Cache] | None = None) -> tuple[Tensor, list[Cache]]:
-        """Apply all blocks to new positions x (B, L, D); `mask` (B, 1, L, past + L) is the attention mask.
+        """Apply all blocks to the inputs x (B, L, D) of new positions; `mask` (B, 1, L, past + L) is the attention mask.
 
-        Also returns the keys and values of all positions, for each block.
+        `past` holds, for each block, the keys and values of earlier positions. The second result holds the keys and values of
+        earlier and new positions.
         """
         x, caches = self.dropout(x), []
         for number, block in enumerate(self.blocks):
@@ -188,11 +192,11 @@ class CaptionGPT(MotionReader):
     def text_loss(
         self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and values to log. The loss is the cross-entropy of each next word of the captions, after the queries.
+        """Return the loss and values to log. The loss is the mean cross-entropy of the words of the captions, given the queries.
 
         If `queries` is None, the GPT is trained as a plain language model.
         """
-        ids = ids[:, : self.config.block_size + 1]  # padding to whole units may exceed the block
+        ids = ids[:, : self.config.block_size + 1]  # the padding (see `utils.padding`) can exceed the block size
         valid = valid_mask(lengths, ids.shape[1])
         inputs = ids[:, :-1]
         if self.training and self.config.pkeep < 1:
@@ -232,7 +236,7 @@ class GPTState:
         return self.model.logits(x[:, 0])
 
     def reorder(self, rows: Tensor) -> None:
-        """Select the captions with the indices `rows`, in this order."""
+        """Select the captions with the indices `rows`, in the order of `rows`."""
         self.valid = self.valid[rows]
         self.caches = [(keys[rows], values[rows]) for keys, values in self.caches]
 
@@ -251,7 +255,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
         """Apply the block to x (B, L, D); `mask` (B, 1, L, past + L) is True at visible positions.
 
-        Also returns the keys and values of all positions.
+        The second result contains the keys and values of earlier and new positions.
         """
         q, k, v = rearrange(self.qkv(self.norm1(x)), "b l (three h d) -> three b h l d", three=3, h=self.heads)
         k, v = extended(past, k, v)

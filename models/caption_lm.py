@@ -1,13 +1,13 @@
 """Motion captioning with a pretrained language model; a linear layer maps LaMP's query outputs to a prefix of the model's input
 (LaMP section 3.4).
 
-The model is any Hugging Face causal LM; the paper uses OPT-2.7B. The LM is frozen. For each of its linear layers except the last,
-LoRA matrices are trained (LoRA, Hu et al. 2021; QLoRA, Dettmers et al. 2023). The sequence is:
+The model is any Hugging Face causal LM; the paper uses OPT-2.7B. The LM is frozen. LoRA matrices are trained for all linear layers
+of the LM except its output layer (LoRA, Hu et al. 2021; QLoRA, Dettmers et al. 2023). The input sequence is:
 
     [start token, if the model's tokeniser adds one]  queries (P)  prompt  caption  end token
 
-Attention is causal, so padding on the right needs no mask. Checkpoints contain only the LoRA matrices and the linear layer; the LM
-is loaded from its own files. `transformers` and `peft` are imported when a model is built.
+Attention is causal, so padding on the right needs no mask. A checkpoint contains the LoRA matrices and the linear layer that maps
+query outputs; the LM is loaded from its own files. `transformers` and `peft` are imported when a model is built.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ INSTALL = "pip install -r requirements-lm.txt"
 
 @dataclass(frozen=True)
 class CaptionLMConfig:
-    """The language model, the width of the queries, and LoRA's sizes."""
+    """Settings of a captioner: the language model, the width of LaMP's query outputs, LoRA, and the length of captions."""
 
     lm: str = ""  # local folder, .gguf file or hub name; "": SmolLM2-135M from its wheel
     prefix_dim: int = 768  # width of LaMP's query outputs
@@ -61,8 +61,8 @@ class CaptionLMConfig:
 class CaptionLM(MotionReader):
     """A frozen language model with LaMP's query outputs as prefix. Raises `UserError` if the LM cannot be loaded.
 
-    Query outputs are (B, P, prefix_dim); W is the width of the LM's word embeddings. The LM's own dropout, if any, is active in
-    training.
+    Query outputs are (B, P, prefix_dim); W is the width of the LM's word embeddings. If the LM has dropout layers, they are active
+    in training.
     """
 
     def __init__(self, config: CaptionLMConfig):
@@ -88,8 +88,8 @@ class CaptionLM(MotionReader):
     def token_ids(self, captions: Sequence[str]) -> list[list[int]]:
         """Token ids of each caption, tokenised as a continuation of the prompt and followed by the end token.
 
-        If a caption already begins with the prompt, the prompt is removed. Long captions are truncated. Raises `UserError` for an
-        empty caption.
+        If a caption already begins with the prompt, this prompt is removed from the caption first. At most `block_size` ids of a
+        caption are kept, including the end token. Raises `UserError` for an empty caption.
         """
         captions = [" ".join(caption.split()) for caption in captions]
         if "" in captions:
@@ -113,7 +113,7 @@ class CaptionLM(MotionReader):
         context = self.context(queries)
         x = torch.cat((context, self.words(ids[:, :-1])), dim=1)
         lm, L = self.lm.get_base_model(), ids.shape[1]
-        # The output layer is the largest matrix. If the LM can, it computes logits only for the positions that the loss needs.
+        # The output layer is the largest matrix. The loss needs logits only for the last L positions.
         kept = {"logits_to_keep": L} if "logits_to_keep" in signature(lm.forward).parameters else {}
         logits = lm(inputs_embeds=x, use_cache=False, **kept).logits[:, -L:]
         return word_loss(logits, ids, valid_mask(lengths, L))
@@ -124,7 +124,7 @@ class CaptionLM(MotionReader):
     ) -> list[list[str]]:
         """Generate `count` captions per motion, each beginning with the prompt. Beam search returns the best caption first.
 
-        The beam width is at least `count`. With sampling, the words depend on the seed and on the whole batch.
+        The beam width is at least `count`. With sampling, a caption depends on the seed and on all motions of the batch.
         """
         context = self.context(queries)
         if search.sample:
@@ -154,7 +154,7 @@ class CaptionLM(MotionReader):
             raise UserError("--texts: works only with --decoder gpt; leave it out")
         B, P, width = queries.shape
         if width != self.config.prefix_dim:
-            needed = f"this captioner needs {self.config.prefix_dim}; use the LaMP it was trained with"
+            needed = f"this captioner needs {self.config.prefix_dim}; use the LaMP with which the captioner was trained"
             raise UserError(f"LaMP's queries have width {width}, but {needed}")
         ids = [torch.tensor(row, dtype=torch.long, device=queries.device) for row in (self.start_ids, self.prompt_ids)]
         before, after = (self.words(row).expand(B, -1, -1) for row in ids)
@@ -175,7 +175,7 @@ class CaptionLM(MotionReader):
         return " ".join([self.prompt, *text.split()]).strip()
 
     def _repetition_rules(self, search: Search) -> Any:
-        # Passed as keyword arguments of `generate`, the penalties would cause a warning, because the prefix has no token ids.
+        # `generate` would print a warning if the penalties were its keyword arguments, because the prefix has no token ids.
         from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
 
         rules = LogitsProcessorList()
@@ -187,7 +187,7 @@ class CaptionLM(MotionReader):
 
 
 def add_lora(lm: nn.Module, config: CaptionLMConfig) -> nn.Module:
-    """Add trainable LoRA matrices beside the LM's linear layers and freeze all other weights.
+    """Add trainable LoRA matrices to the LM's linear layers and freeze all other weights.
 
     Raises `UserError` if weights other than the LoRA matrices remain trainable.
     """
@@ -209,8 +209,8 @@ def add_lora(lm: nn.Module, config: CaptionLMConfig) -> nn.Module:
 def load_lm(name: str, bits: int = 0) -> tuple[nn.Module, Any]:
     """Load a causal LM and its tokeniser; returns both. A tokeniser without a padding token gets one.
 
-    `name`: a local folder, a .gguf file, a hub name, or "" for SmolLM2. A model in the local cache is not downloaded again. `bits`:
-    4 or 8 quantises the LM's matrices, 0 does not. Raises `UserError` if the LM cannot be loaded.
+    `name`: a local folder, a .gguf file, a hub name, or "" for SmolLM2. A model in the local cache is not downloaded again. If
+    `bits` is 4 or 8, the LM's matrices are quantised to `bits` bits. Raises `UserError` if the LM cannot be loaded.
     """
     for package in ("transformers", "accelerate", "peft"):
         if importlib.util.find_spec(package) is None:
@@ -232,12 +232,12 @@ def load_lm(name: str, bits: int = 0) -> tuple[nn.Module, Any]:
     except ImportError as error:
         raise UserError(f"--lm {name}: {first_line(error)}; {INSTALL}") from error
     except Exception as error:  # damaged or foreign files can raise nearly anything
-        remedy = "give a folder with config, weights and tokeniser, a .gguf file, or, with network access, a hub name"
+        remedy = "give a .gguf file, a folder that contains config, weights and tokeniser, or (with network access) a hub name"
         raise UserError(f"--lm {name}: cannot be loaded as a causal language model ({first_line(error)}); {remedy}") from error
     check_lm(name, lm, report, tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    # The LM's own generation settings, such as a temperature, would interfere with ours.
+    # The generation settings in the LM's files, such as a temperature, would change the results of `CaptionLM.write`.
     lm.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     return lm, tokenizer
 
@@ -276,7 +276,7 @@ def read_lm(source: str, arguments: dict[str, Any], settings: dict[str, Any]) ->
 
 
 def frozen_dtype() -> torch.dtype:
-    """The dtype of a frozen LM: bf16, to halve the memory, if this process uses a GPU that supports bf16; otherwise float32."""
+    """The dtype of a frozen LM: bf16, which halves the memory, if this process uses a GPU with bf16 units; otherwise float32."""
     has_bf16 = torch.cuda.is_initialized() and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if has_bf16 else torch.float32
 

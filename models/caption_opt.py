@@ -1,8 +1,9 @@
-"""LaMP's released captioner (`m2t.pth`): a motion encoder and a Q-Former, whose projected query outputs are the prefix of OPT.
+"""LaMP's released captioner (`m2t.pth`): a motion encoder, a Q-Former and OPT. OPT's prefix is the projected query outputs.
 
     motion → encoder → projection → queries → linear → [queries, </s>, a, man, is, caption …, newline]
 
-The encoder takes neither lengths nor masks, so motions of different lengths are encoded separately. Captions end with a newline.
+The encoder takes neither lengths nor masks, so motions of different lengths are encoded separately. OPT ends every caption with a
+newline.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from models.qformer import QFormer, QFormerConfig
 from models.vqvae import Encoder, VQConfig
 
 PROMPT = "a man is"
-MAX_POSITIONS = 100  # maximum sequence length of the released code, including queries
+MAX_POSITIONS = 100  # maximum length of the input sequence in the released code, including queries
 MAX_SEQUENCES = 48  # number of sequences decoded at a time; limits the memory for keys and values
 
 
@@ -52,7 +53,7 @@ class CaptionOPTConfig(QFormerConfig):
 
     @property
     def opt(self) -> OPTConfig:
-        """Sizes of the language model."""
+        """Sizes of OPT and of its LoRA matrices."""
         return OPTConfig(
             self.opt_vocab, self.opt_hidden, self.opt_ff, self.opt_layers, self.opt_heads, self.opt_positions,
             self.lora_r, self.lora_alpha,
@@ -81,7 +82,7 @@ class CaptionOPT(nn.Module):
 
     @property
     def longest(self) -> int:
-        """Maximum number of caption tokens in the released code."""
+        """Maximum number of tokens after the prompt, as in the released code."""
         return max(1, MAX_POSITIONS - self.config.num_queries - 1 - len(PROMPT.split()))
 
     def use_tokenizer_(self, tokenizer: Tokenizer) -> CaptionOPT:
@@ -103,7 +104,7 @@ class CaptionOPT(nn.Module):
         return self.motion_projection(latents)
 
     def queries(self, context: Tensor) -> Tensor:
-        """Query outputs (B, P, H) for motion contexts (B, N, cross_width), which must not be padded."""
+        """Query outputs (B, P, H) for motion contexts (B, N, cross_width) without padding."""
         return self.qformer.queries(context, torch.ones_like(context[..., 0], dtype=torch.bool))[0]
 
     def prefix(self, queries: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""CLIP's text encoder, the condition of MoMask's models (Radford et al. 2021, section 2.4).
+"""CLIP's text encoder, which computes the condition of MoMask's models (Radford et al. 2021, section 2.4).
 
 The encoder is a causal transformer over byte-pair tokens. The text feature (B, C) is the projected output at the end token, and
 equals the result of `encode_text` in OpenAI's package. The list of byte pairs comes from that package; nothing else in the package
-is used. This module reads the tensors in the weights file and ignores the TorchScript code in this file. The package loads the file
-with `torch.jit.load`, which would also load the code.
+is used. OpenAI's weights file is a TorchScript archive. The package loads this archive with `torch.jit.load`, which loads the
+archive's code too; this module reads the archive's tensors and ignores its code.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from utils.runtime import user_cache
 
 FILE = "ViT-B-32.pt"
 ADDRESS = f"https://openaipublic.azureedge.net/clip/models/40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/{FILE}"
-MERGES = 48_894  # number of merges used from the package's list; with 2 × 256 bytes and 2 special tokens: 49,408 tokens
+MERGES = 48_894  # number of merges used from the package's list
 WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 START, END = "<|startoftext|>", "<|endoftext|>"
 NAMES = {
@@ -48,7 +48,7 @@ NAMES = {
 
 
 class Layer(nn.Module):
-    """Pre-norm self-attention and feed-forward with residual connections; x σ(1.702 x) approximates GELU."""
+    """Pre-norm self-attention and feed-forward with residual connections; the activation x σ(1.702 x) approximates GELU."""
 
     def __init__(self, dim: int, heads: int):
         super().__init__()
@@ -65,8 +65,7 @@ class Layer(nn.Module):
 
 
 class ClipText(nn.Module):
-    """The text encoder. In ViT-B/32, it has 49,408 tokens, 77 positions, width 512, 12 layers and 512 outputs. Heads have width
-    64."""
+    """CLIP's text encoder. Every attention head has width 64; the arguments determine all other sizes."""
 
     def __init__(self, vocab: int, longest: int, dim: int, layers: int, out: int):
         super().__init__()
@@ -89,7 +88,7 @@ class ClipText(nn.Module):
 def find_clip(checkpoints_dir: str | Path) -> Path:
     """Find OpenAI's weights file in `checkpoints_dir/clip` or `~/.cache/clip`.
 
-    Raises `UserError`, saying where to put the file, if it is in neither folder.
+    Raises a `UserError` that says where to put the file if neither folder contains the file.
     """
     paths = (Path(checkpoints_dir) / "clip" / FILE, user_cache() / "clip" / FILE)
     for path in paths:
@@ -122,8 +121,8 @@ def _renamed(name: str) -> str:
 def load_byte_pairs() -> Tokenizer:
     """Load OpenAI's byte-pair tokeniser, which lower-cases text and adds a start and an end token.
 
-    OpenAI's package also repairs wrongly decoded text with ftfy. Here, only curly quotes and decomposed letters are normalised.
-    Raises `UserError` if the package is not installed.
+    OpenAI's own tokeniser also repairs wrongly decoded text with ftfy. The tokeniser that this function returns normalises only
+    curly quotes and decomposed letters. Raises `UserError` if OpenAI's package is not installed.
     """
     spec = importlib.util.find_spec("clip")
     folder = Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else Path()
@@ -135,8 +134,8 @@ def load_byte_pairs() -> Tokenizer:
 
 
 def byte_pairs(merges: list[tuple[str, str]]) -> Tokenizer:
-    """Build CLIP's tokeniser from its merges. Token ids are ordered: bytes, bytes that end a word, merges, start and end token."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]  # these bytes stand for themselves
+    """Build CLIP's tokeniser from its merges. The order of token ids is: bytes, bytes at the end of a word, merges, START, END."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]  # bytes whose letter is `chr(byte)`
     alphabet = [chr(byte) for byte in printable] + [chr(256 + index) for index in range(256 - len(printable))]
     tokens = [*alphabet, *(f"{letter}</w>" for letter in alphabet), *("".join(pair) for pair in merges), START, END]
     vocab = {token: number for number, token in enumerate(tokens)}

@@ -68,29 +68,29 @@ def init_condition_(vector_layer: nn.Linear, word_layer: nn.Linear | None, vecto
 
 
 def evenly_spaced(rows: Tensor) -> Tensor:
-    """Select at most `STATISTICS_ROWS` evenly spaced rows of `rows` (R, W); statistics of more rows need too much memory."""
+    """Select at most `STATISTICS_ROWS` evenly spaced rows of `rows` (R, W); statistics of all rows could need too much memory."""
     return rows[:: -(-len(rows) // STATISTICS_ROWS)]
 
 
 class ConditionAugmentation(nn.Module):
     """Augments conditions in training, so that the model generalises to prompts worded differently from the captions.
 
-    Gaussian noise is added to each feature. The standard deviation of the noise is the feature's standard deviation times a factor,
-    which is drawn uniformly from 0 to `noise` once per sample. In a fraction `drop` of the samples, one part of the
-    condition is set to zero: the vector of one encoder, or the words. Before `set_` is called, and in eval mode, conditions are
-    returned unchanged.
+    Gaussian noise is added to each column of a condition. The standard deviation of the noise is the column's standard deviation
+    over the training conditions, times a factor. This factor is drawn uniformly from 0 to `noise`, once per sample. In a fraction
+    `drop` of the samples, one part of the condition is set to zero: the vector of one text encoder, or all words. Before `set_` is
+    called, and in eval mode, conditions are returned unchanged.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.noise = self.drop = 0.0
-        self.register_buffer("spread", torch.zeros(2, 0), persistent=False)  # (2, C): std of the vector and of the words
-        self.register_buffer("kept", torch.zeros(0, 2, 0), persistent=False)  # (parts, 2, C): 0 for features of a part, else 1
+        self.register_buffer("spread", torch.zeros(2, 0), persistent=False)  # (2, C): std of each column, for vector and words
+        self.register_buffer("kept", torch.zeros(0, 2, 0), persistent=False)  # (parts, 2, C): 0 in the part's columns, else 1
 
     def set_(self, conditions: Conditions, parts: Sequence[int], noise: float, drop: float) -> None:
-        """Set the strength of the augmentation, and compute the features' standard deviations from `conditions`.
+        """Set the strength of the augmentation, and compute the standard deviation of each column from `conditions`.
 
-        `parts` are the widths of the encoders' vectors, which are concatenated to the vector of a text.
+        The vector of a text is the concatenation of the vectors of several text encoders; `parts` are the widths of these vectors.
         """
         words, spread = conditions.words, torch.zeros(2, conditions.dim)
         spread[0] = conditions.vectors.std(0)

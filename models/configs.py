@@ -45,7 +45,7 @@ def checked_config(config_class: type, values: Any, state: Mapping[str, Tensor],
         return config_class(**values)
     except (TypeError, ValueError) as error:
         kind = config_class.__name__
-        raise UserError(f"{source}: its config does not fit {kind} ({error}); the file is from another version") from error
+        raise UserError(f"{source}: its config does not fit {kind} ({error}); another version of the code wrote it") from error
 
 
 def of_type(value: Any, hint: Any) -> bool:
@@ -92,7 +92,7 @@ def built(build: Callable[[Any], nn.Module], config: Any, source: str | Path) ->
 
 
 def shown(value: Any) -> str:
-    """A value as text of at most 60 characters."""
+    """The representation of a value, shortened to 60 characters."""
     try:
         text = repr(value)
     except ValueError:  # an integer with thousands of digits

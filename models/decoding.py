@@ -1,6 +1,6 @@
 """Caption decoding: greedy search, beam search and nucleus sampling (Holtzman et al. 2020), with penalties on repetition.
 
-Captioners with a Hugging Face model use the method `generate` of that model instead.
+Captioners whose language model comes from Hugging Face use the method `generate` of the language model instead of this module.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Search:
 
     If `sample` is set, words are drawn by nucleus sampling with cumulative probability `top_p` and softmax `temperature`.
     Otherwise, beam search of width `beams` is used; width 1 is greedy search. Beam search ranks captions by log-probability /
-    length^`length_penalty`. N-grams of `no_repeat` words may not repeat within a caption (0: no limit). A
-    `repetition_penalty` above 1 lowers the probability of words that the caption already contains (Keskar et al. 2019).
+    length^`length_penalty`. N-grams of `no_repeat` words may not repeat within a caption (0: any n-gram may
+    repeat). A `repetition_penalty` above 1 lowers the probability of words that the caption already contains (Keskar et al. 2019).
     """
 
     beams: int = 5
@@ -68,7 +68,7 @@ class DecodingState(Protocol):
         """Append the word `ids[n]` to each caption n; returns logits (N, V) of the words that follow."""
 
     def reorder(self, rows: Tensor) -> None:
-        """Keep the captions with the indices `rows` (M,), in this order. Captions may be repeated or omitted."""
+        """Keep the captions with the indices `rows` (M,), in the order of `rows`. Captions may be repeated or omitted."""
 
 
 def finished(done: Tensor, step: int) -> bool:
@@ -81,11 +81,11 @@ def finished(done: Tensor, step: int) -> bool:
 
 
 def write(model: DecodingState, numbers: Tensor, start: int, end: int, search: Search, count: int = 1) -> Tensor:
-    """Decode `count` captions for each of N rows; returns token ids (N, count, L). Beam search returns the best caption first.
+    """Decode `count` captions for each of N motions; returns token ids (N, count, L). Beam search returns the best caption first.
 
-    `model` is the state of a language model before the first word. `numbers` (N,) are the sample numbers of the rows, which
-    determine the random numbers of sampling. The ids do not include `start`; all positions after a caption's last word contain
-    `end`.
+    `model` is the state of a language model before the first word of N captions, one per motion. The sample numbers `numbers` (N,)
+    of the motions determine the random numbers of sampling. The returned ids do not include `start`; all positions after a
+    caption's last word contain `end`.
     """
     assert search.sample or count <= search.beams, "beam search returns at most `beams` captions"
     method = _nucleus_sampling if search.sample else _beam_search
@@ -93,8 +93,10 @@ def write(model: DecodingState, numbers: Tensor, start: int, end: int, search: S
 
 
 def _nucleus_sampling(model: DecodingState, numbers: Tensor, start: int, end: int, search: Search, count: int) -> Tensor:
-    """Sample `count` captions per row. A caption depends on the seed and on the sample number of its row (`numbers` (N,)), but not
-    on other rows."""
+    """Sample `count` captions per motion; see `write`.
+
+    A caption depends on the seed and on the sample number of its motion, but not on the other motions.
+    """
     samples = (numbers[:, None] * count + torch.arange(count, device=model.device)).flatten()
     model.reorder(torch.arange(len(numbers), device=model.device).repeat_interleave(count))
     ids = torch.full_like(samples[:, None], start)
@@ -113,8 +115,8 @@ def _nucleus_sampling(model: DecodingState, numbers: Tensor, start: int, end: in
 def _beam_search(model: DecodingState, numbers: Tensor, start: int, end: int, search: Search, count: int) -> Tensor:
     """Beam search of width K for the captions with the largest log-probability / length^`length_penalty`.
 
-    The search ends when all of the K best completed hypotheses score at least as high as the best unfinished hypothesis. An
-    unfinished hypothesis is scored as if it ended at its current length.
+    The search for the captions of a motion ends when the K best completed hypotheses all score at least as high as the best
+    unfinished hypothesis. An unfinished hypothesis is scored as if it ended at its current length.
     """
     N, K, longest = len(numbers), search.beams, search.max_tokens
     first = torch.arange(N, device=model.device)
@@ -127,12 +129,12 @@ def _beam_search(model: DecodingState, numbers: Tensor, start: int, end: int, se
     for step in range(1, longest + 1):
         logits = penalised(model.next(ids[..., -1].flatten()), ids.flatten(0, 1), search)
         extended = scores[..., None] + logits.log_softmax(-1).unflatten(0, (N, K))  # (N, K, V)
-        best = extended.flatten(1).topk(min(2 * K, extended[0].numel()), dim=1)  # at least K of these 2K are unfinished
+        best = extended.flatten(1).topk(min(2 * K, extended[0].numel()), dim=1)  # at least K of these 2K extensions are unfinished
         beyond = torch.arange(best.values.shape[1], device=model.device) >= K
         beam, word = best.indices // logits.shape[1], best.indices % logits.shape[1]  # (N, 2K)
         grown = torch.cat((ids.take_along_dim(beam[..., None], dim=1), word[..., None]), dim=2)  # (N, 2K, 1 + step)
         ends = word == end
-        excluded = done[:, None] | ~ends & (step < longest) | ends & beyond  # only the K best may end a caption
+        excluded = done[:, None] | ~ends & (step < longest) | ends & beyond  # only the K best extensions may end a caption
         candidates = (best.values / step**search.length_penalty).masked_fill(excluded, -torch.inf)
         ended_scores, kept = torch.cat((ended_scores, candidates), dim=1).topk(K, dim=1)
         new_ids = F.pad(grown[..., 1:], (0, longest - step), value=end)
@@ -171,7 +173,7 @@ def nucleus(logits: Tensor, uniform: Tensor, top_p: float) -> Tensor:
     """
     values, order = logits.sort(dim=-1, descending=True)
     probability = values.double().softmax(-1)
-    outside = probability.cumsum(-1) - probability >= top_p  # never True for the most likely word
+    outside = probability.cumsum(-1) - probability >= top_p  # False for the most likely word
     cumulative = probability.masked_fill(outside, 0).cumsum(-1)
     rank = (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1, keepdim=True)
     return order.gather(-1, rank.clamp(max=logits.shape[1] - 1))[:, 0]

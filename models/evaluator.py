@@ -25,9 +25,9 @@ from utils.checkpoint import freeze
 from utils.errors import UserError
 
 STRIDE = 4  # frames per movement vector
-UNSEEN = 4  # number of foot contacts, the last dimensions of the features, which the encoder does not use
-SLOPE = 0.2  # of leaky ReLU
-DROPOUT = 0.2  # between the convolutions
+UNSEEN = 4  # number of foot contacts; they are the last values of a feature vector, and the motion encoder does not use them
+SLOPE = 0.2  # slope of leaky ReLU for negative values
+DROPOUT = 0.2  # dropout probability after each convolution
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class SequenceEncoder(nn.Module):
         self.output_net = nn.Sequential(Linear(2 * hidden, hidden), *last)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        # Autocast runs GRUs on a GPU in fp16, whose range is too small to train in.
+        # Autocast runs GRUs on a GPU in fp16, whose range is too small for training.
         with torch.autocast(x.device.type, enabled=False):
             x = self.input_emb(x.to(self.hidden))
             packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)  # needs CPU lengths
@@ -102,11 +102,12 @@ class Evaluator(nn.Module):
         self.text_encoder = TextEncoder(c.word_dim, c.pos_dim, c.text_hidden, c.embed_dim)
 
     def embed_motion(self, motion: Tensor, lengths: Tensor) -> Tensor:
-        """Embeddings (B, E) of motions (B, T, D), normalised with the evaluator's own statistics; lengths (B,) are in frames.
+        """Embeddings (B, E) of motions (B, T, D) with `lengths` (B,) in frames.
 
-        Frames beyond a clip's end have no effect. Raises `UserError` for a wrong feature width or a length out of range.
+        The motions must be normalised with the evaluator's own mean and standard deviation. Frames beyond a clip's end have no
+        effect on its embedding. Raises `UserError` for a wrong feature width or a length out of range.
         """
-        on_cpu = lengths.cpu()  # a single copy for all uses, because each copy from a GPU waits for the GPU
+        on_cpu = lengths.cpu()  # copied once for all uses, because each copy from a GPU waits for the GPU
         movements = self.movement_encoder(self._followed_by_zeros(motion, lengths.to(motion.device), on_cpu)[..., :-UNSEEN])
         return self.motion_encoder(movements, on_cpu // STRIDE)
 
@@ -118,9 +119,9 @@ class Evaluator(nn.Module):
         return self.text_encoder(words, pos, lengths)
 
     def _followed_by_zeros(self, motion: Tensor, lengths: Tensor, on_cpu: Tensor) -> Tensor:
-        """Set frames after each clip's end to zero, and zero-pad the batch by the reach of the convolutions.
+        """Set frames after each clip's end to zero, and zero-pad the longest clip by `STRIDE` frames.
 
-        The padded batch has at most `max_frames` frames.
+        The convolutions reach at most `STRIDE` frames beyond a clip's end. The padded batch has at most `max_frames` frames.
         `on_cpu` is a copy of the lengths (B,) on the CPU.
         """
         shortest, longest, limit = int(on_cpu.min()), int(on_cpu.max()), min(motion.shape[1], self.config.max_frames)
@@ -128,25 +129,26 @@ class Evaluator(nn.Module):
             raise UserError(f"motion: width {motion.shape[2]}, but the evaluator needs {self.config.dim}; use its dataset")
         if not STRIDE <= shortest <= longest <= limit:
             span = f"{shortest} to {longest} frames"
-            raise UserError(f"motions of {span}: the evaluator takes {STRIDE} to {limit}; omit or cut motions of other lengths")
+            raise UserError(f"motions of {span}: the evaluator takes {STRIDE} to {limit} frames; omit or cut other motions")
         width = min(longest + STRIDE, self.config.max_frames)
         motion = motion[:, :width].masked_fill(~valid_mask(lengths, min(width, motion.shape[1]))[..., None], 0)
         return F.pad(motion, (0, 0, 0, width - motion.shape[1]))
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and values to log. The loss is the contrastive loss of Hadsell et al. 2006, as in the authors' training.
+        """Return the contrastive loss of Hadsell et al. 2006, with which the evaluator's authors trained, and values to log.
 
         Matching pairs of text and motion are pulled to distance 0, and mismatched pairs are pushed to a distance of at least
         `margin`.
 
-        The authors pair each text with one other motion, by a random shift of the batch. This function computes the mean over all
-        shifts, which is the same loss with less noise. Motions of clips with the same caption are not used as negatives.
+        The authors pair each text with one wrong motion, by a random shift of the batch. This function computes the mean over all
+        shifts, which is a less noisy estimate of the authors' loss. A text and the motion of another clip with an equal text are
+        not used as a mismatched pair.
 
         If `info_nce` is set, the InfoNCE loss (van den Oord et al. 2018) in both directions is added. Unlike the mean over all
         pairs, InfoNCE emphasises hard negatives, such as the same action in another mood.
 
         `batch`: {'motion' (B, T, D), 'lengths' (B,), 'words' (B, L, W), 'pos' (B, L, P), 'text_lengths' (B,), 'caption' (B,), an id
-        shared by equal texts}. Also returns values to log: all terms, and the fraction of texts whose own motion is the nearest.
+        shared by equal texts}. The values to log are all terms, and the fraction of texts whose nearest motion is their own.
         """
         motion = self.embed_motion(batch["motion"], batch["lengths"])
         text = self.embed_text(batch["words"], batch["pos"], batch["text_lengths"])
@@ -167,7 +169,7 @@ class Evaluator(nn.Module):
 
 @torch.no_grad()
 def fused(model: Evaluator) -> Evaluator:
-    """A frozen copy of an evaluator that computes the same embeddings with a quarter fewer multiplications per motion.
+    """A frozen copy of `model` that computes the embeddings of `model` with a quarter fewer multiplications per motion.
 
     The GRU's input layer and the two linear layers before it are merged into one layer.
     """

@@ -1,8 +1,9 @@
 """CUDA graphs for the forward passes of generation, whose many small kernels take longer to launch than to run.
 
-A function of tensors is captured at its second call with the same shapes. Later calls replay the graph, with one launch instead of
-hundreds (Nguyen et al., "Accelerating PyTorch with CUDA Graphs", 2021). A whole loop of sampling steps is one graph. No graph is
-used on a CPU, with gradients, in training mode, or for large batches, whose kernels keep the GPU busy.
+A function of tensors is captured when it is called for the second time with tensors of certain shapes. Later calls with these
+shapes replay the graph, with one launch instead of hundreds (Nguyen et al., "Accelerating PyTorch with CUDA Graphs", 2021). A whole
+loop of sampling steps is one graph. No graph is used on a CPU, with gradients, in training mode, or for large batches. The kernels
+of large batches keep the GPU busy without a graph.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from torch import Tensor, nn
 
 from utils.padding import to_units
 
-MOST_ROWS = 2**14  # B · L; above this, launch overhead is negligible and graphs need much memory
-MOST_GRAPHS = 64  # per model; the least recently used graph is dropped
+MOST_ROWS = 2**14  # maximum B · L; for more rows, launch overhead is negligible and graphs need much memory
+MOST_GRAPHS = 64  # maximum number of graphs per model; if there are more, the least recently used graph is dropped
 
 Function = Callable[..., Tensor]
 
@@ -32,14 +33,14 @@ class Graphs:
         self.model = model
         self.weights: list[nn.Parameter] = []
         self.graphs: OrderedDict[tuple, Function | None] = OrderedDict()
-        self.pool: Any = None  # GPU memory pool; all graphs share it, because no two of them run at the same time
+        self.pool: Any = None  # GPU memory pool; all graphs share it, because no two graphs run at the same time
 
     def __call__(self, function: Function, tensors: tuple[Tensor, ...], *constants: float | None) -> Tensor:
         """Compute `function(*tensors, *constants)`, with a graph if possible.
 
         Each tensor is (B, S, …), where S may differ between tensors. The result is (B, L, …), where L is the S of the first tensor.
-        The function must depend only on its arguments and the model's weights. The padding must not affect the result at valid
-        positions.
+        The function must depend only on its arguments and the model's weights. For a graph, S is padded to a multiple of
+        `utils.padding.UNIT`; this padding must not affect the result at valid positions.
         """
         first = tensors[0]
         if not first.is_cuda or first.shape[:2].numel() > MOST_ROWS or torch.is_grad_enabled() or self.model.training:
@@ -73,14 +74,14 @@ def captured(function: Function, tensors: tuple[Tensor, ...], constants: tuple[f
     inputs = tuple(tensor.clone() for tensor in tensors)
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    # Autocast must not cache bf16 copies of weights here: they would lie in the graph's memory pool.
+    # During a capture, autocast must not cache bf16 copies of weights, because these copies would lie in the graph's memory pool.
     bf16 = torch.is_autocast_enabled("cuda")
     with torch.autocast("cuda", torch.get_autocast_dtype("cuda"), enabled=bf16, cache_enabled=False):
         with torch.cuda.stream(stream):
             for _ in range(2):  # warm-up, in which libraries create their handles and workspaces
                 function(*inputs, *constants)
         torch.cuda.current_stream().wait_stream(stream)
-        # The default mode "global" forbids that other threads, such as the prefetcher of a training, pin memory during the capture.
+        # In the default mode "global", other threads, such as those of a `Prefetcher`, may not pin memory during the capture.
         with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             output = function(*inputs, *constants)
 

@@ -2,7 +2,7 @@
 
 See LaMP, section 3.2. Learned queries attend to a motion through cross-attention. Each of the four losses is a method:
 
-    contrastive   move a caption and its motion closer to each other than to other captions and motions
+    contrastive   make the embeddings of a caption and its motion more similar than those of a caption and another motion
     matching      classify whether a caption and a motion belong together
     captioning    predict the caption, word by word, from the queries
     generation    predict the motion's codes from queries that attend to the caption
@@ -12,7 +12,7 @@ A batch is {"latents": (B, N, C) outputs of the tokeniser's encoder, "codes": (B
 have equal texts or come from the same clip}.
 
 The released code differs from the paper in some details. If `LaMPConfig.released` is true, this module follows the released code in
-these details. Only released weights set it.
+these details. The field is true only for released weights.
 """
 
 from __future__ import annotations
@@ -45,11 +45,12 @@ class LaMPConfig(QFormerConfig):
     nb_code: int = 512
     stride: int = 4
     embed_dim: int = 512  # width of the joint space of captions and motions
-    max_text: int = 32  # maximum tokens of a caption, including [CLS] and [SEP]
+    max_text: int = 32  # maximum number of tokens of a caption, including [CLS] and [SEP]
     losses: tuple[str, ...] = LOSSES
     match_rows: int = 0  # samples per batch that the matching loss uses; 0: all
     label_smoothing: float = 0.1
-    released: bool = False  # as released: scale not exponentiated, no mask or positions of latents, generation from word embeddings
+    # If True: no exponential of the scale; no mask and no positions of latents; the generation loss projects word embeddings.
+    released: bool = False
 
 
 class LaMP(nn.Module):
@@ -70,7 +71,7 @@ class LaMP(nn.Module):
             part.apply(init_weights_)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.graphs = Graphs(self)
-        # Set only for released files, which contain two tokenisers; `coder` computes the codes that LaMP was trained to predict.
+        # A released file contains two tokenisers: `tokeniser` encodes motions for LaMP, `coder` computes the codes to predict.
         self.tokeniser: nn.Module | None = None
         self.coder: nn.Module | None = None
 
@@ -113,7 +114,10 @@ class LaMP(nn.Module):
 
     @torch.no_grad()
     def caption(self, latents: Tensor, lengths: Tensor, end: int) -> Tensor:
-        """Caption motions by greedy decoding until `end` ([SEP]): token ids (B, L), 0 after a caption's last word."""
+        """Caption motions by greedy decoding. A caption ends before the first id `end` ([SEP]).
+
+        Returns token ids (B, L), which are 0 after a caption's last word.
+        """
         caches = self.qformer.queries(*self.motion_context(latents, lengths))[1]
         ids = torch.full((len(latents), 1), self.config.vocab_size - 1, device=latents.device)  # [DEC]
         running = torch.ones_like(ids, dtype=torch.bool)
@@ -133,14 +137,14 @@ class LaMP(nn.Module):
     def capturable(self) -> bool:
         """Whether training steps may be captured as CUDA graphs (see `training.update`).
 
-        False for the released variant, whose results depend on the padding.
+        The value is False if `released` is set, because the results then depend on the padding.
         """
         return not self.config.released
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the sum of the losses that the config lists, and each loss by name."""
         names = self.config.losses
-        # Padding to whole units may exceed the table of positions.
+        # The padding (see `utils.padding`) can exceed the table of positions.
         ids, caption = batch["ids"][:, : self.config.max_position_embeddings], batch["caption"]
         text_valid = valid_mask(batch["text_lengths"], ids.shape[1])
         context = self.motion_context(batch["latents"], batch["lengths"])
@@ -165,10 +169,11 @@ class LaMP(nn.Module):
     def contrastive_loss(self, motion: Tensor, text: Tensor, caption: Tensor) -> Tensor:
         """Mean of motion-to-text and text-to-motion cross-entropy of motions (B, Q, E) and texts (B, E).
 
-        The candidates are the samples of all processes. Wrong candidates with the same `caption` id as the correct one are ignored.
+        The candidates are the samples of all processes. Wrong candidates with the `caption` id of the correct candidate are
+        ignored.
         """
         first, motions, texts, captions = 0, motion, text, caption
-        if self.training and dist.is_initialized():  # only rank 0 validates
+        if self.training and dist.is_initialized():  # validation runs on rank 0 alone
             first = dist.get_rank() * len(caption)
             motions, texts, captions = (Gather.apply(value) for value in (motion, text, caption))
         target = first + torch.arange(len(caption), device=caption.device)
@@ -205,15 +210,18 @@ class LaMP(nn.Module):
         return F.cross_entropy(logits, labels, ignore_index=IGNORED)
 
     def captioning_loss(self, ids: Tensor, valid: Tensor, caches: list[Cache]) -> Tensor:
-        """Cross-entropy of each next word of the captions, which start with [DEC] and attend to the queries through `caches`."""
+        """Cross-entropy of the words of the captions, each predicted from [DEC], from the words before it and from the queries.
+
+        `caches` are the keys and values of the queries.
+        """
         hidden, _ = self.qformer.caption(self.decoder_ids(ids), valid, caches)
         hidden, labels = counted(valid[:, 1:], hidden[:, :-1], ids[:, 1:])
         return F.cross_entropy(self.words(hidden), labels, label_smoothing=self.config.label_smoothing)
 
     def generation_loss(self, context: Tensor, valid: Tensor, codes: Tensor) -> Tensor:
-        """Cross-entropy of the motion's codes (B, N), −1 at padding: query n predicts code n.
+        """Cross-entropy of the codes (B, N) of motions, −1 at padding. Query n predicts code n.
 
-        Codes beyond the last query are ignored.
+        If there are more codes than queries, the remaining codes are ignored.
         """
         logits = self.code_head(self.query_context(context, valid))  # (B, Q, K)
         queries = self.config.num_queries
@@ -226,7 +234,7 @@ class LaMP(nn.Module):
     def init_latents_(self, latents: Tensor) -> None:
         """Initialise the motion projection so that it whitens training latents (N, C).
 
-        Without whitening, a few directions of large variance would dominate.
+        Without whitening, a few directions in which latents vary much would dominate.
         """
         whiten_(self.motion_projection, latents)
 
@@ -248,7 +256,8 @@ class LaMP(nn.Module):
     def text_context(self, ids: Tensor, hidden: Tensor) -> Tensor:
         """Project a text's outputs (B, L, H) to the context (B, L, W) that the queries attend to in the generation loss.
 
-        In this loss, the released code projects the word embeddings instead; in `condition`, it projects the outputs.
+        If `released` is set, the word embeddings are projected instead, as in the released code. The method `condition` does not
+        call this method; it projects the outputs in either case.
         """
         return self.text_projection(self.qformer.embed(self.decoder_ids(ids)) if self.config.released else hidden)
 
@@ -292,7 +301,7 @@ class WordHead(nn.Module):
 
 
 class Gather(torch.autograd.Function):
-    """Gather rows (B, …) of all processes, in order: (world · B, …). Gradients flow back to the process that sent the rows.
+    """Gather rows (B, …) of all processes, by rank: (world · B, …). Gradients flow back to the process that sent the rows.
 
     With the gloo backend, PyTorch's own differentiable `all_gather` returns wrong gradients if the incoming gradients are not
     contiguous.
@@ -314,11 +323,12 @@ class Gather(torch.autograd.Function):
 
 
 def hard_negatives(scores: Tensor, caption: Tensor) -> Tensor:
-    """For each row of `scores` (B, B), sample a column by softmax, among the columns whose `caption` id differs from the row's.
+    """For each row of `scores` (B, B), sample a column by softmax, among the columns whose `caption` id is not the row's.
 
     The result is a column index per row (B,). If a row has no such column or contains NaN, the result is the index of the row.
     `torch.multinomial` is not used: its check for NaN waits for the GPU and raises before the trainer can report the batch.
-    Dividing the probabilities by exponential noise and taking the largest is equivalent (Efraimidis and Spirakis 2006).
+    Instead, the probabilities are divided by exponential noise and the largest quotient is taken, which samples from the same
+    distribution (Efraimidis and Spirakis 2006).
     """
     chance = scores.masked_fill(caption[:, None] == caption, -torch.inf).softmax(-1)  # NaN if all columns are masked
     chance = torch.where(chance.isnan(), torch.eye(len(caption), device=caption.device, dtype=chance.dtype), chance)

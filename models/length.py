@@ -1,6 +1,7 @@
 """The length predictor: condition → number of tokens of the motion (MoMask's length estimator).
 
-It maps a condition (B, C) to logits (B, classes); class k stands for a length of k tokens. Word rows of a condition are not used.
+The predictor maps a condition (B, C) to logits (B, classes); class k stands for a length of k tokens. If a condition has rows for
+words, these rows are not used.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from models.layers import init_weights_, whiten_
 from models.linear import Linear
 from models.sampling import uniforms
 
-NOISE_STEP = -1000  # `step` passed to `uniforms`; the transformers never use this number
-QUANTILES = (0.5, 0.9)  # limits of the part of the distribution to sample; shorter lengths cut actions, longer ones repeat them
+NOISE_STEP = -1000  # `step` passed to `uniforms`; the transformers never pass this step
+QUANTILES = (0.5, 0.9)  # quantiles between which lengths are sampled; shorter lengths cut actions, longer lengths repeat actions
 
 
 @dataclass(frozen=True)
 class LengthConfig:
-    """Sizes of a length predictor; `classes` is the longest motion in tokens, plus one."""
+    """Sizes of a length predictor; `classes` is the length of the longest motion in tokens, plus one."""
 
     cond_dim: int = 384
     classes: int = 50
@@ -61,7 +62,7 @@ class LengthPredictor(nn.Module):
         return self.output(x)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the cross-entropy of the lengths, and values to log: accuracy and error of the most likely length.
+        """Return the cross-entropy of the lengths, and values to log, such as the mean error of the most likely length in tokens.
 
         `batch` contains the condition and 'lengths' (B,) in tokens.
         """
@@ -77,7 +78,8 @@ class LengthPredictor(nn.Module):
         """Sample lengths (B,) in tokens, at least 1, from a range of the predicted distribution.
 
         `quantiles` are the limits of the range: (0, 1) is the whole distribution, as in MoMask; (0.5, 0.5) is the median.
-        Row b is sample number `first_sample + b`. The random number for a row depends only on `seed` and on its sample number.
+        The sample number of row b is `first_sample + b`. The random number for a row depends only on `seed` and on the row's sample
+        number.
         """
         samples = first_sample + torch.arange(len(condition), device=condition.device)
         low, high = quantiles

@@ -1,7 +1,8 @@
 """The linear layer of all models: a `torch.nn.Linear` that uses oneDNN's matrix product on CPUs with AVX-512.
 
-For float32, PyTorch uses MKL. MKL's product takes twice as long as oneDNN's on AMD CPUs, and up to twice as long on Intel CPUs
-(docs/performance.md). The results of MKL and oneDNN differ by rounding errors, because the order of summation differs.
+PyTorch uses MKL for products in float32. MKL's product takes twice as long as oneDNN's product on AMD CPUs, and up to twice as
+long on Intel CPUs (docs/performance.md). The results of MKL and oneDNN differ by rounding errors, because the two libraries sum in
+different orders.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = F
 def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether to use oneDNN's matrix product.
 
-    False for a single row, because MKL is faster. For two or more rows, the choice does not depend on the number of rows, so that
-    the output of a row is the same in every batch.
+    The result is False for a single row, because MKL is faster for a single row. For two or more rows, the result does not depend
+    on the number of rows, so that the output for a row of x is the same in all batches of two or more rows.
     """
     fp32_on_cpu = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
     return ONEDNN and fp32_on_cpu and weight.numel() >= SMALL and _has_rows(x) and not torch.is_autocast_enabled("cpu")
@@ -92,8 +93,8 @@ class Linear(nn.Linear):
 def packed_weights(model: nn.Module) -> Iterator[None]:
     """A context in which the linear layers of `model` keep copies of their weights in oneDNN's memory layout.
 
-    Under autocast, the copies are in bf16. This speeds up repeated calls without gradient and does not change the outputs. Enter
-    autocast before this context.
+    The copies speed up repeated calls without gradient, and do not change the outputs. Under autocast, the copies are in bf16; the
+    autocast context must be entered before this context.
     """
     bf16 = torch.is_autocast_enabled("cpu")
     supported = ONEDNN and not torch.is_grad_enabled() and (not bf16 or torch.ops.mkldnn._is_mkldnn_bf16_supported())

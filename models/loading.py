@@ -1,7 +1,7 @@
-"""Load a model from a weights file or a checkpoint folder. The model can be our own or a released one.
+"""Load a model, our own or a released one, from a weights file or a checkpoint folder.
 
-The metadata of our `.safetensors` files contains their `kind` and `config`. Released `.tar` and `.pth` files are recognised by
-their tensors, in `models/upstream/released.py`.
+The metadata of our `.safetensors` files contains the `kind` and the `config` of the model. Released `.tar` and `.pth` files have no
+such metadata; `models/upstream/released.py` recognises them by the names of their tensors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KINDS = {
     "selector": ("models.selector", "Selector", "SelectorConfig"),
     "evaluator": ("models.evaluator", "Evaluator", "EvaluatorConfig"),
     "caption_gpt": ("models.caption", "CaptionGPT", "GPTConfig"),
-    "words": ("models.caption", "CaptionGPT", "GPTConfig"),  # pretrained on captions without motions
+    "words": ("models.caption", "CaptionGPT", "GPTConfig"),  # a GPT pretrained on captions without motions
     "caption_lm": ("models.caption_lm", "CaptionLM", "CaptionLMConfig"),
     "caption_opt": ("models.caption_opt", "CaptionOPT", "CaptionOPTConfig"),
 }
@@ -40,8 +40,8 @@ def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tu
 
     Args:
         path: a weights file, or a checkpoint folder `checkpoints/<dataset_name>/<name>`.
-        tag: which weights of a folder to load, such as "latest"; default: the best weights (`net_best*`) or, if there are none, the
-            latest.
+        tag: which weights of a folder to load, such as "latest"; default: the best weights (`net_best*`) or, if the folder has no
+            best weights, the latest weights.
         overrides: values that replace config fields of the file. For released files, only fields that tensor shapes do not
             determine can be replaced, such as `dilation_growth_rate` and `vq_act`.
 
@@ -104,7 +104,8 @@ def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str
     try:
         return model_class(config_class(**config))
     except TypeError as error:
-        raise UserError(f"{source}: its config does not fit a {kind} model ({error}); the file is from another version") from error
+        problem = f"its config does not fit a {kind} model ({error})"
+        raise UserError(f"{source}: {problem}; another version of the code wrote it") from error
 
 
 def require_kind(metadata: dict[str, Any], source: object, *kinds: str, remedy: str) -> None:
@@ -114,7 +115,7 @@ def require_kind(metadata: dict[str, Any], source: object, *kinds: str, remedy: 
 
 
 def kind_of(path: Path) -> str | None:
-    """The kind of model in a weights file, or None if the file names none.
+    """The kind of model in a weights file, or None if the file does not state the kind.
 
     Raises `UserError` for a damaged file or an unknown released file.
     """

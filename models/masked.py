@@ -1,10 +1,11 @@
 """The masked transformer: text condition → tokens of the base layer (LaMP section 3.3; MoMask section 3.3).
 
-In training, a random fraction of the tokens, drawn by the cosine schedule, is selected for prediction. [MASK] replaces 80 % of the
-selected tokens, random tokens replace 10 %, and 10 % stay unchanged. The model predicts the selected tokens from this sequence and
-from the condition, which is given as one or more prefix tokens. Generation starts with a sequence of [MASK] tokens. Every step
-samples the masked tokens, keeps those with the highest confidence, and masks the others again. The number of masked tokens falls
-from step to step.
+In training, random tokens of a sequence are selected for prediction; the fraction of selected tokens is the cosine schedule at a
+random time. Of the selected tokens, 80 % are replaced by [MASK] and 10 % by random tokens; the others stay unchanged. From the
+sequence with these replacements and from the condition, which is given as one or more prefix tokens, the model predicts the
+original tokens at the selected positions. Generation starts with a sequence of [MASK] tokens. Every sampling step samples a token
+at each masked position, keeps the sampled tokens with the highest confidence, and masks the other sampled tokens again. The number
+of masked tokens falls from step to step.
 
 Shapes: codes (B, L) int64, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in
 tokens; logits (B, L, K).
@@ -31,7 +32,7 @@ CHOICE = 2**20  # added to the step number when drawing the random numbers that 
 
 @dataclass(frozen=True)
 class MaskedConfig:
-    """Sizes of a masked transformer (paper's defaults) and of the tokeniser it belongs to."""
+    """Sizes of a masked transformer, by default the paper's, and of the tokeniser whose codes the transformer generates."""
 
     nb_code: int = 512
     stride: int = 4  # frames per token
@@ -49,12 +50,12 @@ class MaskedConfig:
 
 
 class Step(NamedTuple):
-    """One decoding step. Tensors are (B, L), logits (B, L, K)."""
+    """One decoding step. `logits` is (B, L, K); all other tensors are (B, L)."""
 
     ids_in: Tensor  # input of the network
     logits: Tensor  # after guidance
     drawn: Tensor  # a sampled token at every position
-    ids: Tensor  # result: `drawn` where `ids_in` was masked
+    ids: Tensor  # result: `drawn` where `ids_in` is masked, elsewhere `ids_in`
 
 
 class Decoding(NamedTuple):
@@ -68,7 +69,7 @@ class Decoding(NamedTuple):
     time_steps: int = 10
     cond_scale: float = 4.0  # guidance scale
     temperature: float = 1.0
-    topkr: float = 0.9  # fraction of the codes, least likely first, that are never sampled
+    topkr: float = 0.9  # fraction of the codes that are never sampled, because they are the least likely ones
     choice_temperature: float = 0.0
 
 
@@ -95,7 +96,7 @@ class MaskedTransformer(nn.Module):
     def capturable(self) -> bool:
         """Whether training steps may be captured as CUDA graphs (see `training.update`).
 
-        False for additive attention, which depends on the padding.
+        The value is False for additive attention, because its outputs depend on the padding.
         """
         return self.config.attention != "additive"
 
@@ -131,8 +132,8 @@ class MaskedTransformer(nn.Module):
     def hide(self, codes: Tensor, lengths: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Mask a random fraction of each row's tokens.
 
-        Returns the input (B, L) of the network, and a bool mask (B, L) of the positions that it has to predict. In a fraction
-        `infill` of the rows, all masked tokens lie within one section, as in editing.
+        Returns the input (B, L) of the network, and a bool mask (B, L) of the positions that the network has to predict. In a
+        fraction `infill` of the rows, all masked tokens lie within one section, as in editing.
         """
         valid = valid_mask(lengths, codes.shape[1])
 
@@ -143,7 +144,7 @@ class MaskedTransformer(nn.Module):
         order = rand(*codes.shape).masked_fill(~valid, 2.0).argsort(1).argsort(1)  # a random rank for each position, padding last
         hidden = order < count[:, None]
         if self.config.infill:
-            # The section spans one to all tokens; the number of masked tokens in it follows the cosine schedule, as in decoding.
+            # The section has between one and all tokens. The number of masked tokens in a section follows the cosine schedule.
             size = (lengths * rand(len(codes))).ceil().clamp(min=1)
             start = (rand(len(codes)) * (lengths - size + 1)).floor()
             position = torch.arange(codes.shape[1], device=codes.device)
@@ -176,13 +177,13 @@ class MaskedTransformer(nn.Module):
 
     @torch.no_grad()
     def generate(self, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
-        """Generate tokens (B, L), −1 beyond `lengths`. Row b is sample `first_sample + b`; its tokens do not depend on other rows.
+        """Generate tokens (B, L), −1 beyond `lengths`. Row b is sample `first_sample + b`; no row depends on other rows.
 
         Args:
             condition: (B, C) or (B, 1 + W, C).
             lengths: (B,) tokens.
-            given: (B, L) tokens to keep, −1 at positions to generate; None: generate all. The schedule counts only positions to
-                generate.
+            given: (B, L) tokens to keep, −1 at positions to generate; None: generate all positions. The cosine schedule
+                counts only positions to generate.
             options: `seed`, `first_sample` (both 0 by default), and fields of `Decoding`.
         """
         tensors, settings = self.inputs(condition, lengths, given, **options)
@@ -227,7 +228,7 @@ class MaskedTransformer(nn.Module):
         confidence = torch.zeros_like(noise[..., 0]).masked_fill(~wanted, torch.inf)
         with packed_weights(self):
             for step, time in enumerate(torch.linspace(0, 1, time_steps, device=ids.device)):
-                count = (cosine_schedule(time) * wanted.sum(1)).round().clamp(min=1)  # the last step still masks one token
+                count = (cosine_schedule(time) * wanted.sum(1)).round().clamp(min=1)  # at the last step, one token is still masked
                 hidden = wanted & (confidence.argsort(dim=1, stable=True).argsort(1) < count[:, None])
                 ids_in = torch.where(hidden, self.mask_id, ids)
                 logits = self.guided(ids_in, condition, valid, cond_scale)

@@ -2,8 +2,8 @@
 projections.
 
 The model is a decoder of pre-norm layers with ReLU and learned positions. The head shares its weights with the word embeddings.
-Weights keep the precision of their file. In the release, this precision is float16, so OPT-2.7B takes 5.3 GB of memory. Computation
-is in float32, as in the release.
+Weights keep the precision of their file. In the released file, this precision is float16, so OPT-2.7B takes 5.3 GB of memory.
+Computation is in float32, as in the released code.
 
     embed(ids (…, L))                        word embeddings without position embeddings   (…, L, W)
     run(x (B, L, W), positions, mask, past)  outputs of the last layer, keys and values    (B, L, W), caches
@@ -26,14 +26,17 @@ from models.layers import Cache, attend, extended
 from utils.errors import UserError
 
 FIRST_POSITION = 2  # row of the position table for the first position
-SLICE = 1 << 19  # number of weights that are converted to float32 at a time on a CPU; more do not fit in its cache
+SLICE = 1 << 19  # number of weights that are converted to float32 at a time on a CPU; more do not fit in the CPU's cache
 FOLDER = "opt-2.7b"
 END, SPECIAL_TOKENS = "\n", ("<s>", "<pad>", "</s>", "<unk>")
 
 
 @dataclass(frozen=True)
 class OPTConfig:
-    """Sizes of OPT-2.7B and of LoRA in the release. LoRA's output is multiplied by `lora_alpha / lora_r`."""
+    """Sizes of OPT and of LoRA; the defaults are those of OPT-2.7B and of the LoRA matrices in the released captioner.
+
+    LoRA's output is multiplied by `lora_alpha / lora_r`.
+    """
 
     vocab_size: int = 50_272
     hidden_size: int = 2560
@@ -97,7 +100,7 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, past: Cache | None) -> tuple[Tensor, Cache]:
         """Apply the layer to x (B, L, W); `mask`, broadcastable to (B, heads, L, past + L), is True at visible positions.
 
-        Also returns the keys and values of all positions.
+        The second result contains the keys and values of earlier and new positions.
         """
         h = self.norm1(x)
         q, k, v = (rearrange(part(h), "b l (h d) -> b h l d", h=self.heads) for part in (self.q, self.k, self.v))
@@ -126,7 +129,7 @@ class OPT(nn.Module):
     ) -> tuple[Tensor, list[Cache]]:
         """Apply all layers to x (B, L, W) at `positions` (L,) or (B, L), counted from 0.
 
-        Also returns the keys and values of all positions, for each layer.
+        The second result contains, for each layer, the keys and values of earlier and new positions.
         """
         x, caches = x + self.positions(positions + FIRST_POSITION).float(), []
         for number, layer in enumerate(self.layers):
@@ -156,7 +159,7 @@ class OPTState:
         return self.model.logits(x[:, 0])
 
     def reorder(self, rows: Tensor) -> None:
-        """Select the texts with the indices `rows`, in this order."""
+        """Select the texts with the indices `rows`, in the order of `rows`."""
         self.caches = [(keys[rows], values[rows]) for keys, values in self.caches]
 
 
@@ -164,8 +167,8 @@ class OPTState:
 
 
 def find_tokenizer(given: str, folder: Path, checkpoints_dir: str | Path, pieces: int) -> Tokenizer:
-    """Load OPT's byte-pair tokeniser from the folder `given`. If `given` is empty, the run's `folder` and then
-    `<checkpoints_dir>/opt-2.7b` are searched.
+    """Load OPT's byte-pair tokeniser from the folder `given`. If `given` is empty, the tokeniser is searched for in `folder`, the
+    folder of the captioner, and then in `<checkpoints_dir>/opt-2.7b`.
 
     `pieces` is the maximum vocabulary size. Raises `UserError`, naming the required files, if there is no tokeniser, or if the
     tokeniser belongs to another model.
@@ -182,7 +185,7 @@ def find_tokenizer(given: str, folder: Path, checkpoints_dir: str | Path, pieces
 
 
 def read_tokenizer(folder: Path, pieces: int) -> Tokenizer:
-    """Load the tokeniser in a folder. Raises `UserError` if it is damaged or not OPT's."""
+    """Load the tokeniser in a folder. Raises `UserError` if the tokeniser is damaged or belongs to another model than OPT."""
     try:
         if (folder / "tokenizer.json").is_file():
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))

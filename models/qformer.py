@@ -1,4 +1,4 @@
-"""The Q-Former: a BERT with two branches, one for learned motion queries and one for text, which share self-attention.
+"""The Q-Former: a BERT with a branch for learned motion queries and a branch for text; both branches share self-attention.
 
 See LaMP, section 3.2, which follows BLIP-2 (Li et al. 2023, section 3.1). Queries have their own feed-forward layers and, in every
 second layer, cross-attention to a context, which is a motion or a text. The text branch alone is an ordinary BERT.
@@ -27,7 +27,7 @@ from models.linear import Linear
 
 @dataclass(frozen=True)
 class QFormerConfig:
-    """Sizes of the Q-Former. The sizes before `num_queries` are those of the backbone, a BERT.
+    """Sizes of the Q-Former. The fields before `num_queries` are the sizes of the backbone, a BERT.
 
     `vocab_size` is one more than in the backbone: the last token, [DEC], starts a caption.
     """
@@ -41,11 +41,11 @@ class QFormerConfig:
     dropout: float = 0.1
     num_queries: int = 49
     cross_width: int = 1408  # width of the context
-    cross_every: int = 2  # layers 0, 2, 4, … attend to the context
+    cross_every: int = 2  # n: in layers 0, n, 2n, …, the queries attend to the context
 
 
 class Attention(nn.Module):
-    """Attention of x (B, L, H) to a context (B, N, W); the sum with x is normalised. Also returns the keys and values."""
+    """Attention of x (B, L, H) to a context (B, N, W); the result is added to x, and the sum is normalised."""
 
     def __init__(self, dim: int, heads: int, context_dim: int, dropout: float):
         super().__init__()
@@ -70,7 +70,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Linear, GELU, linear, added to the input and normalised: (..., H) → (..., H)."""
+    """Linear, GELU, linear; the result is added to the input, and the sum is normalised: (..., H) → (..., H)."""
 
     def __init__(self, dim: int, ff: int, dropout: float):
         super().__init__()
@@ -145,12 +145,12 @@ class QFormer(nn.Module):
         return self._run(self.embed(ids), valid[:, None, None, :], wanted=wanted)[0]
 
     def queries(self, context: Tensor, valid: Tensor) -> tuple[Tensor, list[Cache]]:
-        """The queries' outputs (B, Q, H) for a context, and their keys and values for captioning."""
+        """The queries' outputs (B, Q, H) for a context, and the queries' keys and values, which `caption` takes as `caches`."""
         x = self._query_inputs(context)
         return self._run(x, None, x.shape[1], context, valid)
 
     def both(self, ids: Tensor, valid: Tensor, context: Tensor, context_valid: Tensor) -> Tensor:
-        """The queries' outputs (B, Q, H), where queries and text attend to each other, and the queries also to the context."""
+        """The queries' outputs (B, Q, H). Queries attend to queries, text and context; text attends to queries and text."""
         queries = self._query_inputs(context)
         size = queries.shape[1]
         mask = F.pad(valid, (size, 0), value=True)[:, None, None, :]
@@ -159,8 +159,8 @@ class QFormer(nn.Module):
     def caption(self, ids: Tensor, valid: Tensor, caches: list[Cache]) -> tuple[Tensor, list[Cache]]:
         """Outputs (B, L, H) of a text. Each position attends to the queries, to earlier positions and to itself.
 
-        Also returns the extended caches. `caches` is the result of `queries` or, to continue a text, of the previous call. `valid`
-        (B, L) is the mask of `ids`.
+        Also returns the caches, extended by the text. The argument `caches` comes from `queries` or, to continue a text, from the
+        previous call of `caption`. `valid` (B, L) is the mask of `ids`.
         """
         past = caches[0][0].shape[2]
         size = ids.shape[1]
@@ -200,7 +200,7 @@ class QFormer(nn.Module):
         config, backbone = self.config, bert.config
         for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings"):
             if getattr(config, name) != getattr(backbone, name):
-                raise ValueError(f"{name} is {getattr(backbone, name)} in the backbone and {getattr(config, name)} here")
+                raise ValueError(f"{name} is {getattr(backbone, name)} in the backbone and {getattr(config, name)} in the Q-Former")
         if config.vocab_size != backbone.vocab_size + 1:
             raise ValueError(f"the backbone has {backbone.vocab_size} words, so vocab_size must be {backbone.vocab_size + 1}")
         self.words.weight.copy_(torch.cat((bert.words.weight, bert.words.weight.mean(0, keepdim=True))))

@@ -1,4 +1,4 @@
-"""Vector quantisation with codebooks learned by moving averages, plain or residual.
+"""Plain and residual vector quantisation, with codebooks that are learned by moving averages.
 
 Codebook: van den Oord et al. 2017, appendix A.1 (moving averages), with the dead-code reset of Jukebox (Dhariwal et al. 2020).
 Residual stack and quantiser dropout: SoundStream (Zeghidour et al. 2021), as MoMask uses them for motion. A layer is one of the Q
@@ -21,7 +21,7 @@ class Quantised(NamedTuple):
 
     vectors: Tensor  # (B, L, C), the sum of the chosen code vectors; its gradient passes straight to the latents
     codes: Tensor  # (B, L, Q) int64, -1 at padding and in dropped layers
-    commitment: Tensor  # mean squared error, against the latents, of the sums of code vectors up to layer 0, 1, …, Q − 1
+    commitment: Tensor  # mean over q of the squared error between the latents and the sum of the code vectors of layers 0 … q
     perplexity: Tensor  # (Q,) effective number of codes that each layer uses
 
 
@@ -29,7 +29,7 @@ class Codebook(nn.Module):
     """K code vectors, each the moving average of the latents assigned to it.
 
     `counts` is the moving average of each code's uses per batch. A code with an average below one use is dead and is replaced by a
-    random latent. All codes start dead, so the first batch initialises them.
+    random latent. Before the first batch, all codes are dead, so the latents of the first batch replace all codes.
     """
 
     ALIVE = 1.0  # uses per batch; codes with a lower average are dead
@@ -66,17 +66,17 @@ class Codebook(nn.Module):
         sums = torch.zeros_like(self.codebook).index_add_(0, codes, latents * weights)
         if dist.is_initialized():
             dist.all_reduce(sums)
-        # The moving average of the sums equals codebook × counts by construction, so it needs no buffer.
+        # The moving average of the sums equals codebook × counts by construction, so no buffer stores this average.
         sums = self.mu * self.counts[:, None] * self.codebook + (1 - self.mu) * sums
         self.counts.mul_(self.mu).add_(uses, alpha=1 - self.mu)
         self.codebook.copy_(sums / self.counts[:, None])
 
 
 class ResidualQuantizer(nn.Module):
-    """Q codebooks; each quantises the residual of the previous ones. Q = 1 is plain quantisation.
+    """Q codebooks; each codebook quantises the residual that the previous codebooks leave. Q = 1 is plain quantisation.
 
     `dropout` is the fraction of clips for which a random number of the last layers is dropped in training, so that the first layers
-    carry the most information. `shared` uses one codebook for all layers.
+    carry the most information. If `shared` is set, all layers use one codebook.
     """
 
     def __init__(self, num_quantizers: int, nb_code: int, code_dim: int, *, mu: float, dropout: float = 0.0, shared: bool = False):
@@ -90,7 +90,7 @@ class ResidualQuantizer(nn.Module):
         return self.layers[min(q, len(self.layers) - 1)]
 
     def forward(self, latents: Tensor, mask: Tensor | None = None) -> Quantised:
-        """Quantise latents (B, L, C); `mask` (B, L) bool is True where they are valid. Updates the codebooks in training mode."""
+        """Quantise latents (B, L, C); `mask` (B, L) is True for valid latents. Updates the codebooks in training mode."""
         B, _, C = latents.shape
         with torch.autocast(latents.device.type, enabled=False):
             flat = rearrange(latents, "b l c -> (b l) c").to(self.layers[0].codebook)

@@ -28,7 +28,7 @@ from models.sampling import guide, sample, uniforms
 
 @dataclass(frozen=True)
 class ResidualConfig:
-    """Sizes of a residual transformer (MoMask's by default) and of the tokeniser it belongs to."""
+    """Sizes of a residual transformer, by default MoMask's, and of the tokeniser whose codes the transformer generates."""
 
     nb_code: int = 512
     num_quantizers: int = 6
@@ -43,7 +43,7 @@ class ResidualConfig:
     dropout: float = 0.2
     cond_drop_prob: float = 0.2
     attention: str = "full"  # full | causal
-    share_weight: bool = False  # one table per layer for both input and output
+    share_weight: bool = False  # one table per layer, which embeds the layer's codes and computes their logits
     weight_gain: float = 1.0  # factor of the logits before the bias is added; 2 in released files without shared weights
 
 
@@ -52,7 +52,7 @@ class Decoding(NamedTuple):
 
     cond_scale: float = 5.0  # guidance scale
     temperature: float = 1.0
-    topkr: float = 0.9  # fraction of the codes, least likely first, that are never sampled
+    topkr: float = 0.9  # fraction of the codes that are never sampled, because they are the least likely ones
     layers: int | None = None  # number of layers above the base to generate; None: all
 
 
@@ -67,7 +67,7 @@ class ResidualTransformer(nn.Module):
         self.pad_id = c.nb_code
         classes, layers = c.nb_code + 1, c.num_quantizers - 1
         if c.share_weight:
-            # Table q embeds the codes of layer q and computes their logits. Layer 0 is never predicted; the last is never an input.
+            # Table q embeds the codes of layer q and computes their logits. Layer 0 needs no logits; layer Q−1 is never an input.
             self.tables = nn.Parameter(0.02 * torch.randn(layers + 1, classes, c.code_dim))
         else:
             self.input_tables = nn.Parameter(0.02 * torch.randn(layers, classes, c.code_dim))
@@ -97,7 +97,7 @@ class ResidualTransformer(nn.Module):
     def capturable(self) -> bool:
         """Whether training steps may be captured as CUDA graphs (see `training.update`).
 
-        False for additive attention, which depends on the padding.
+        The value is False for additive attention, because its outputs depend on the padding.
         """
         return self.config.attention != "additive"
 
@@ -109,7 +109,7 @@ class ResidualTransformer(nn.Module):
     def init_tokens_(self, codebooks: Tensor) -> None:
         """Initialise the tables from the tokeniser's codebooks (Q, K, code_dim).
 
-        The sum of the embedded lower layers is then proportional to the quantised latent of these layers.
+        For every q, the sum of the embedded codes of layers 0 … q−1 is then proportional to the sum of their code vectors.
         """
         relative = codebooks / codebooks.std()
         if self.config.share_weight:

@@ -2,7 +2,8 @@
 
 The released code draws Gumbel noise for a whole batch, so a motion depends on the other motions in its batch. This module instead
 computes a uniform random number for each token, by a hash of the seed, the sample number, the step and the position. The random
-number selects a code through the inverse cumulative distribution of the top-k codes. Both methods sample from one distribution.
+number selects a code through the inverse cumulative distribution of the top-k codes. Both methods sample from the same
+distribution.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ def cosine_schedule(time: Tensor) -> Tensor:
 
 
 def guide(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
-    """Apply classifier-free guidance to logits. Scale 0 is unconditional, 1 conditional; larger scales strengthen the condition.
+    """Apply classifier-free guidance to logits.
+
+    Scale 0 returns the unconditional logits and scale 1 the conditional logits; larger scales strengthen the condition.
 
     The result has at least float32 precision, because the scaled difference of two bf16 logits would be imprecise.
     """
@@ -41,8 +44,8 @@ def _scramble(x: Tensor) -> Tensor:
 def uniforms(seed: int, samples: Tensor, step: int | Tensor, size: int) -> Tensor:
     """Uniform random numbers in [0, 1) for `samples` (B,) int64, one per position: (B, size) float64.
 
-    The numbers are the same on all devices and in all batches. If `step` is a tensor (T, 1, 1), the numbers of all T steps are
-    computed at once: (T, B, size).
+    The numbers of a sample are the same on all devices and in all batches. If `step` is a tensor (T, 1, 1), one call computes the
+    numbers of all T steps: (T, B, size).
     """
     state = torch.zeros_like(samples)[:, None]
     for part in (seed, samples[:, None], step, torch.arange(size, device=samples.device)):

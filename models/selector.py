@@ -1,8 +1,8 @@
 """The selector: scores how well motions match texts, so that the best of several generated motions can be selected.
 
-It compares a text with the *profile* of a motion (`motion.facts.profile`), which states what the joints show: directions, turns,
-counted actions, heights of the hands. Two networks map the text's condition and the profile to unit vectors, and the score is the
-scaled cosine of the two vectors. The networks are trained like CLIP (Radford et al., ICML 2021), with the symmetric InfoNCE loss.
+The selector compares a text with the *profile* of a motion (`motion.facts.profile`), which states what the joints show: directions,
+turns, counted actions, heights of the hands. Two networks map the text's condition and the profile to unit vectors, and the score
+is the scaled cosine of the two vectors. The networks are trained like CLIP (Radford et al. 2021), with the symmetric InfoNCE loss.
 The text network is a single linear layer, because a deeper network understands paraphrases less well (docs/experiments.md).
 """
 
@@ -70,10 +70,10 @@ class Selector(nn.Module):
         return self.logit_scale.exp() * (self.embed_texts(condition) * self.embed_profiles(profiles)).sum(-1)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the symmetric InfoNCE loss, and values to log, including the accuracy of text → motion.
+        """Return the symmetric InfoNCE loss, and values to log: the loss, and the fraction of texts whose own motion scores best.
 
-        `batch`: {'condition' (B, C), 'profile' (B, F), 'caption' (B,), 'clip' (B,)}. Wrong pairs that have the same caption or the
-        same clip as a correct pair are ignored.
+        `batch`: {'condition' (B, C), 'profile' (B, F), 'caption' (B,), 'clip' (B,)}. A text and the motion of another sample are
+        ignored as a wrong pair if both samples have the same caption or come from the same clip.
         """
         texts = self.embed_texts(self.augment(condition_of(batch), generator))
         logits = self.logit_scale.exp() * texts @ self.embed_profiles(batch["profile"]).T  # texts × motions

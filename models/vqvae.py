@@ -1,7 +1,7 @@
 """The motion tokeniser: a convolutional VQ-VAE with a residual quantiser (LaMP section 3.1; MoMask section 3.1).
 
 Normalised motion `(B, T, D)` is encoded to latents `(B, L, C)`, quantised to codes `(B, L, Q)` and decoded to motion, where L =
-⌊T/2^down_t⌋. With one quantiser, the model is LaMP's single-codebook VQ-VAE; with six, it is MoMask's RVQ-VAE. If the argument
+⌊T/2^down_t⌋. With one quantiser, the model is LaMP's VQ-VAE; with six quantisers, it is MoMask's RVQ-VAE. If the argument
 `lengths` is given, the padding of a batch does not affect the result of any clip. All tensors are (B, time, channels).
 """
 
@@ -27,8 +27,8 @@ ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 class VQConfig:
     """Sizes of the tokeniser and weights of its loss terms. The defaults come from the paper.
 
-    If `decoder_width` is 0, the decoder has the width of the encoder. If `rigid_bones` is set, the decoder ends in
-    `BodyConstraints`; `planted_feet` adds the correction of sliding toes.
+    If `decoder_width` is 0, the decoder has the width of the encoder. If `rigid_bones` is set, the last layer of the decoder is
+    `BodyConstraints`. If `planted_feet` is set too, this layer also corrects sliding toes.
     """
 
     dim: int = 263
@@ -80,9 +80,9 @@ def zero_masked(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class Conv(nn.Conv1d):
-    """Zero-padded convolution over time of (B, T, C), computed as one matrix product over the windows of all frames.
+    """Zero-padded convolution of (B, T, C) over time, computed as one matrix product over the windows of all frames.
 
-    Frames where `mask` (B, T, 1) is False are set to zero first.
+    Before the convolution, frames where `mask` (B, T, 1) is False are set to zero.
     """
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -138,7 +138,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Decodes (B, L, C) to motion (B, L × 2^down_t, D). Each stage applies residual blocks, repeats each frame and smooths."""
+    """Decodes (B, L, C) to motion (B, L × 2^down_t, D). Each stage: residual blocks, doubling of frames, convolution."""
 
     def __init__(self, config: VQConfig):
         super().__init__()
@@ -219,7 +219,7 @@ class MotionTokeniser(nn.Module):
         if dim != self.config.dim:
             raise UserError(f"motion: width {dim}, but this tokeniser needs {self.config.dim}; use a tokeniser of the same dataset")
         if frames < self.stride:
-            raise UserError(f"motion: {frames} frames, but one token covers {self.stride}; use longer motions")
+            raise UserError(f"motion: {frames} frames, but one token covers {self.stride} frames; use longer motions")
         return self.encoder(motion, shorter_than(frames, lengths))
 
     def quantise(self, motion: Tensor, lengths: Tensor | None = None) -> Quantised:
@@ -287,8 +287,8 @@ def widen_from_(model: MotionTokeniser, start: MotionTokeniser) -> None:
     """Copy the weights of `start` so that `model`, whose decoder may be wider, computes the same function (Net2Net, Chen et al.
     2016).
 
-    New decoder channels keep their initialisation, and the copied channels ignore them at first. `model` may also have body
-    constraints that `start` lacks. Raises `UserError` if anything else differs.
+    New decoder channels keep their initialisation, but their weights into copied channels are zero. `model` may also have body
+    constraints that `start` lacks. Raises `UserError` if `model` differs from `start` in anything else.
     """
     weights, old = model.state_dict(), start.state_dict()
     optional = [name for name in weights if name.startswith(("decoder.body.", "decoder.gates."))]
@@ -298,7 +298,7 @@ def widen_from_(model: MotionTokeniser, start: MotionTokeniser) -> None:
         if old[name].shape != weights[name].shape and not wider:
             wrong.append(name)
     if wrong:
-        raise UserError(f"--init: tensor '{wrong[0]}' does not fit; use the flags of that run (only --decoder_width may be larger)")
+        raise UserError(f"--init: tensor '{wrong[0]}' does not fit; use the flags of the --init run (or a larger --decoder_width)")
     for name, value in old.items():
         weights[name][: len(value)] = 0
         weights[name][tuple(slice(size) for size in value.shape)] = value

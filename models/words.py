@@ -1,8 +1,8 @@
 """The matching evaluator's input for captions: a vector and a part-of-speech class per word (Guo et al. 2022).
 
-Tokens are `word/POS`. The first 20 tokens of a caption are enclosed in `sos` and `eos`, and the sequence is padded with `unk` to 22
-tokens. A batch contains word vectors (B, 22, W), one-hot classes (B, 22, 15) and lengths (B,). Word vectors come from GloVe, which
-the released evaluators need, or from MiniLM's word pieces.
+A token is a word with its part of speech, `word/POS`. The first 20 tokens of a caption are enclosed in `sos` and `eos`, and the
+sequence is padded with `unk` to 22 tokens. A batch contains word vectors (B, 22, W), one-hot classes (B, 22, 15) and lengths (B,).
+Word vectors come from GloVe, which the released evaluators need, or from MiniLM's word pieces.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from utils.checkpoint import load_weights, save_weights
 from utils.errors import UserError
 
 FILE = "words.safetensors"  # in the folder of an evaluator
-MAX_TOKENS = 20  # per caption
+MAX_TOKENS = 20  # maximum number of tokens per caption, without `sos` and `eos`
 WIDTH = MAX_TOKENS + 2
 CLASSES = ("VERB", "NOUN", "DET", "ADP", "NUM", "AUX", "PRON", "ADJ", "ADV")
 CLASSES += ("Loc_VIP", "Body_VIP", "Obj_VIP", "Act_VIP", "Desc_VIP", "OTHER")
@@ -40,17 +40,19 @@ PIECES = {UNKNOWN: "[UNK]", FIRST: "[CLS]", LAST: "[SEP]"}  # the corresponding 
 
 
 def framed(tokens: Sequence[str]) -> tuple[list[str], int]:
-    """Enclose the first 20 tokens in sos and eos, and pad them to 22 tokens.
+    """Enclose the first 20 tokens in `sos` and `eos`, and pad the sequence with `unk` to 22 tokens.
 
-    Returns the 22 tokens, and the number of tokens before padding, which includes sos and eos.
+    Returns the 22 tokens, and the number of tokens before padding, including `sos` and `eos`.
     """
     tokens = [f"{FIRST}/OTHER", *tokens[:MAX_TOKENS], f"{LAST}/OTHER"]
     return tokens + [f"{UNKNOWN}/OTHER"] * (WIDTH - len(tokens)), len(tokens)
 
 
 class Words:
-    """A vocabulary with word vectors (V, W). Raises `UserError` if words and vectors do not match, or if `unk`, `sos` or `eos`
-    is missing."""
+    """A vocabulary with word vectors (V, W).
+
+    Raises `UserError` if the numbers of words and vectors differ, a vector is not finite, or `unk`, `sos` or `eos` is missing.
+    """
 
     def __init__(self, words: Sequence[str], vectors: Tensor):
         if vectors.ndim != 2 or len(words) != len(vectors) or not vectors.isfinite().all():

@@ -1,4 +1,4 @@
-"""A motion: joint positions over time, their frame rate, and the text that describes them.
+"""A motion: joint positions over time, the frame rate, and a text that describes the motion.
 
     motion = Motion.load("walk.bvh")
     (motion[:40] + motion[60:]).save("shorter.glb")
@@ -37,9 +37,9 @@ class Motion:
         joints: (T, J, 3) float, metres, Y up, floor at 0; J is 22 (HumanML3D) or 21 (KIT-ML).
         fps: frames per second.
         text: the prompt or caption, "" if there is none.
-        locked: (T, J, 3) the same motion with locked feet, or None.
-        contacts: (T or T - 1, 4) for left heel, left toe, right heel and right toe; a value above 0.5 means that this part of the
-        foot may touch the floor. None if not known.
+        locked: (T, J, 3) joints of this motion after foot locking; None if they have not been computed.
+        contacts: (T or T - 1, 4), with one column each for left heel, left toe, right heel and right toe. A value above 0.5 means
+        that the heel or toe of this column may touch the floor. None if contacts are not known.
     """
 
     joints: np.ndarray
@@ -105,8 +105,8 @@ class Motion:
     def load(cls, path: str | Path, **options: Any) -> Motion:
         """Read the motion in a file: .npy, .npz, .bvh, .glb, .gltf, or .amc.
 
-        `options` are fields of `motion.files.read.InputOptions`, such as `fps=30` or `unit="cm"`; they override the file's header.
-        Raises `UserError` if the file contains no motion, or if an option is unknown.
+        `options` are fields of `motion.files.read.InputOptions`, such as `fps=30` or `unit="cm"`. Options override the file's
+        header. Raises `UserError` if the file contains no motion, or if an option is unknown.
         """
         from motion.files.read import InputOptions, read_motion
 
@@ -126,7 +126,7 @@ class Motion:
         return Path(path)
 
     def features(self) -> np.ndarray:
-        """HumanML3D's features (T', 263) of this motion at 20 frames per second: the input of the models.
+        """HumanML3D's features (T', 263) of this motion at 20 frames per second. The models take these features as input.
 
         If the motion was read from a feature file, the file's features are returned unchanged.
         """

@@ -4,8 +4,8 @@ Features contain differences between consecutive frames, so T frames give T - 1 
 root angular velocity 1 | root velocity x z 2 | root height 1 | local joints 3(J-1) | local rotations in 6D 6(J-1) | joint
 velocities 3J | foot contacts 4 (Guo et al., CVPR 2022, section 5 and the published code).
 
-Clips of different lengths can share a batch. Each clip is padded with copies of its last pose, which do not change its valid
-features. Only the first `lengths - 1` rows of a clip are valid.
+Clips of different lengths can share a batch. Each clip is padded with copies of its last pose. The padding does not change the
+first `lengths - 1` rows of features of a clip; only these rows are valid.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Te
     """The heading (..., T, 3) that features are relative to: horizontal unit vectors, +Z in the first frame.
 
     `facing` adds the left-right axes of hips and shoulders. The published code of the features subtracts the axis of the hips from
-    the axis of the shoulders instead. This function does the same, because all published features and statistics depend on it.
+    the axis of the shoulders instead. This function subtracts in the same way, because all published features and statistics depend
+    on the subtraction.
     """
     right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., j, :] for j in skeleton.face)
     forward = across_to_forward((left_hip - right_hip) + (right_shoulder - left_shoulder))
@@ -123,8 +124,8 @@ def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Te
 def local_rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Tensor:
     """HumanML3D's local rotations as quaternions (..., T, J, 4), from joints (..., T, J, 3) and their `root_forward` (..., T, 3).
 
-    The rotation of joint 0 maps `forward` to +Z. The global rotation of every other joint is the shortest rotation that turns the
-    bone which ends in this joint from its rest direction to its current direction. The local rotation is relative to the previous
+    The rotation of joint 0 maps `forward` to +Z. For all other joints, the global rotation is the shortest rotation that turns the
+    bone which ends in the joint from its rest direction to its current direction. The local rotation is relative to the previous
     joint in the chain.
     """
     rest = torch.tensor(skeleton.rest, dtype=joints.dtype, device=joints.device)
@@ -163,13 +164,13 @@ def canonicalise(joints: Tensor, skeleton: Skeleton) -> Tensor:
 def joints_to_features(
     joints: Tensor, skeleton: Skeleton, lengths: Tensor | None = None, bone_lengths: Tensor | None = None, uniform: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """HumanML3D's features of a batch of clips, and the processed joints that they describe.
+    """HumanML3D's features of a batch of clips, and the processed joints that the features describe.
 
     Args:
         joints: (B, T, J, 3) at the dataset's frame rate, T >= 2, in metres (KIT: millimetres).
         lengths: (B,) number of valid frames of each clip; default: T.
         bone_lengths: (J,) in the unit of `joints`; default: the skeleton's.
-        uniform: True changes the bone lengths of `joints` to `bone_lengths`; False keeps them.
+        uniform: True changes the bone lengths of `joints` to `bone_lengths`; False keeps the bone lengths of `joints`.
 
     Returns:
         features (B, T - 1, D) and the processed joints (B, T, J, 3), which are on the floor and face +Z at the start.

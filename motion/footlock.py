@@ -3,8 +3,8 @@
 First, the body is given constant bone lengths (ik.py). Three steps follow:
 
 1. find standing feet: toes and heels that are low and slow and, if contacts are given, marked as contacts;
-2. compute the smallest corrections that keep standing feet still and fade out elsewhere, by solving a banded linear system; no
-foot goes below the floor;
+2. compute the smallest corrections that keep standing feet still and fade out in other frames, by solving a banded linear system;
+no foot goes below the floor;
 3. apply the corrections to the legs: hips stay, feet move, heels rise if a leg would overstretch, and each knee
 bends in the plane of its leg.
 
@@ -63,9 +63,9 @@ def lock(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: nda
 
     Args:
         joints: metres, Y up, the floor at 0; J is 22 or 21.
-        contacts: (T or T - 1, 4) for left heel, left toe, right heel and right toe, such as the last four features of a motion;
-        a value above 0.5 means that this part of the foot may touch the floor. Default: every part may touch the floor in every
-        frame.
+        contacts: (T or T - 1, 4), with one column each for left heel, left toe, right heel and right toe, such as the last four
+        features of a motion. A value above 0.5 means that the heel or toe of this column may touch the floor. Default: heels and
+        toes may touch the floor in every frame.
         rest: (J, 3) rest pose, as offsets from parents, whose bone lengths are used. Default: the clip's median bone lengths.
 
     Raises `UserError` if joints are not finite, or if their number is not 22 or 21.
@@ -75,7 +75,7 @@ def lock(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: nda
     stands = standing(joints, skeleton, fps, contacts)
     body = fit_pose(torch.as_tensor(joints).double(), skeleton, rest).joints(skeleton).numpy()
     sliding = np.zeros((len(stands), 2), bool)
-    while True:  # ends, because every round but the last releases a stance
+    while True:  # this loop ends, because each round except the last releases at least one stance
         penalty = np.ones((len(joints), 2))  # weight of each foot's corrections
         for _ in range(ROUNDS):
             heels, toes = corrections(body[:, skeleton.feet], stands, penalty, fps)
@@ -134,8 +134,8 @@ def corrections(feet: ndarray, stands: ndarray, penalty: ndarray, fps: float) ->
     """Corrections of heels and of toes, (T, 2, 3) each, that keep `feet` (T, 4, 3) still where `stands` (T - 1, 4) is true.
 
     `penalty` (T, 2) weights the size of each foot's corrections. While the toes of a foot stand, they determine the correction of
-    the whole foot; otherwise the heel does. In a second step, the heel gets additional corrections that keep it still while it
-    stands. No foot goes below the floor.
+    the whole foot; otherwise the heel determines it. In a second step, the heel gets additional corrections that keep the heel
+    still while the heel stands. No foot goes below the floor.
     """
     feet, stands = (rearrange(part, "t (side part) ... -> part side t ...", part=2) for part in (feet, stands))
     steps = np.diff(feet, axis=2)  # (2, 2, T - 1, 3): of heels and of toes

@@ -3,9 +3,9 @@
 In generated motions, bone lengths vary. In a first step, all joints are therefore moved, as little as possible, so that every bone
 has the same length as in the rest pose. One pass over the joints, parents before children, then computes the rotations of all
 frames together. A joint with one child gets the rotation that aims its bone at the child; a joint with several children (pelvis,
-chest) gets the rotation that fits the directions of its bones best (Kabsch 1976). A bone is aimed from the fitted position of its
-first joint, so errors do not accumulate along a limb. Joint positions do not determine the twist about a bone. The twist is chosen
-to be small and continuous, even when a limb points opposite to its rest direction for a moment.
+chest) gets the rotation that fits the directions of its bones best (Kabsch 1976). A bone is aimed from the fitted position of the
+joint where it starts, so errors do not accumulate along a limb. Joint positions do not determine the twist about a bone. The twist
+is chosen to be small and continuous, even when a limb points opposite to its rest direction for a moment.
 
 Input: joints (..., T, J, 3), metres, Y up. Output: `Pose`, whose forward kinematics reproduce the joints up to changes of bone
 lengths. Rotations are relative to the parent, so rotating the whole clip changes only the rotation of the root. The person
@@ -68,7 +68,7 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
     rotations = local.copy()  # global
 
     def bones(starts: list[int], ends: list[int]) -> ndarray:
-        """Return vectors (..., T, C, 3) from the fitted joints `starts` to the target positions of their children `ends`. Each
+        """Return vectors (..., T, C, 3) from the fitted joints `starts` to the target positions of the child joints `ends`. Each
         vector is in the coordinate frame of the parent of its start joint."""
         frames = rotations[..., [parents[start] for start in starts], :, :]
         return rotate(frames.mT, goal[..., ends, :] - fitted[..., starts, :])
@@ -91,9 +91,9 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
 def retarget(joints: ndarray, skeleton: Skeleton, offsets: ndarray) -> ndarray:
     """Transfer joints (T, J, 3), metres, to a body with the rest pose `offsets` (J, 3).
 
-    Bone directions are kept, except in pelvis and chest. These are rigid, and each gets the rotation that fits its bones best. The
-    path of the root is scaled by the ratio of the leg lengths, to keep the feet on the floor. If the new pelvis has another shape,
-    the root is moved so that the midpoint of the hips stays in place; without this, standing feet would slide.
+    Bone directions are kept, except in pelvis and chest. Pelvis and chest are rigid, and each of them gets the rotation that fits
+    its bones best. The path of the root is scaled by the ratio of the leg lengths, to keep the feet on the floor. If the new pelvis
+    has another shape, the root is moved so that the midpoint of the hips stays in place; otherwise, standing feet would slide.
     """
     bones = offsets_of(joints, skeleton)
     lengths = norm(offsets)
@@ -112,9 +112,9 @@ def with_standard_hubs(joints: ndarray, skeleton: Skeleton) -> ndarray:
     """Joints (T, J, 3) retargeted to the skeleton's bone lengths and to the shapes of pelvis and chest in `Skeleton.hubs`; metres.
 
     These shapes vary between captures; for example, the hips are 11 cm apart in one capture and 20 cm in another.
-    `uniform_skeleton` keeps the directions of bones, so it alone would not make these shapes equal.
+    `uniform_skeleton` keeps the directions of bones, so `uniform_skeleton` alone would not make these shapes equal.
     """
-    fitted = retarget(joints, skeleton, standard_rest(skeleton))  # symmetric: mirrored motions give mirrored results
+    fitted = retarget(joints, skeleton, standard_rest(skeleton))  # symmetric rest pose: mirrored motions give mirrored results
     return uniform_skeleton(torch.from_numpy(fitted), skeleton).numpy()
 
 
@@ -211,7 +211,7 @@ def least_twist(jump: ndarray, weight: ndarray) -> ndarray:
 
 
 def axes_along(directions: ndarray) -> ndarray:
-    """Orthonormal axes (..., 3, 3) as columns, the first along `directions` (..., 3), which may be zero."""
+    """Orthonormal axes (..., 3, 3) as columns, the first along `directions` (..., 3). Directions may be zero vectors."""
     first = unit(directions + 1e-12)
     second = unit(np.cross(first, np.eye(3)[np.abs(first).argmin(-1)]))
     return np.stack((first, second, np.cross(first, second)), axis=-1)

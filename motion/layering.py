@@ -1,7 +1,7 @@
 """Spatial composition: legs and trunk of one motion, arms and head of another motion (SINC, Athanasiou et al., ICCV 2023).
 
 Arm directions are expressed in the axes of the trunk, so the arms follow a trunk that leans or turns. All joints are
-(..., T, 22, 3) on HumanML3D's skeleton, in metres, Y up. Results have the bone lengths of this skeleton.
+(..., T, 22, 3) on HumanML3D's skeleton, in metres, Y up. Combined motions have the bone lengths of this skeleton.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def layer(legs: ndarray, arms: ndarray, weight: ndarray) -> ndarray:
     """Combine legs and trunk of the motion `legs` with arms and head of the motion `arms`.
 
     Args:
-        weight: (..., T, 2) weights of the motion `arms`, from 0 to 1, for left and right arm. The head uses the larger of the two.
+        weight: (..., T, 2) weights of the motion `arms`, from 0 to 1, for left and right arm; the larger one is used for the head.
     """
     bones = to_bones(legs)
     carried = to_bones(arms) @ trunk(arms) @ trunk(legs).swapaxes(-1, -2)

@@ -1,5 +1,5 @@
-"""Rest poses. A rest pose is a T-pose that faces +Z, with the arms along X. It is given as the offset (J, 3) of each joint from its
-parent, in metres.
+"""Rest poses. A rest pose is a T-pose that faces +Z, with the arms along X. Rest poses are arrays (J, 3) with the offset of each
+joint from its parent, in metres.
 
 There are three kinds. `standard`: one symmetric body for a whole dataset, so that all motion files share one skeleton. `symmetric`:
 the bone lengths of the clip, averaged over left and right. `fitted`: the bone lengths of the clip.

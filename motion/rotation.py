@@ -26,15 +26,15 @@ def _cached_tensor(values: tuple, device: torch.device, dtype: torch.dtype) -> T
 
 
 def constant(values: Sequence[float], like: Tensor) -> Tensor:
-    """A tensor of `values` with the device and dtype of `like`. Do not modify the result.
+    """A tensor of `values` with the device and dtype of `like`. Callers must not modify the tensor.
 
-    The result is cached, because copying it to the GPU at every step would force the CPU to wait for the GPU.
+    The tensor is cached, because each copy to the GPU would force the CPU to wait for the GPU.
     """
     return _cached_tensor(tuple(values), like.device, like.dtype)
 
 
 def indices(values: Sequence[int], like: Tensor) -> Tensor:
-    """A cached int64 tensor of the indices `values` on the device of `like`. Do not modify the result."""
+    """A cached int64 tensor of the indices `values` on the device of `like`. Callers must not modify the tensor."""
     return _cached_tensor(tuple(values), like.device, torch.int64)
 
 

@@ -24,14 +24,14 @@ class Skeleton:
         bones: name of each joint, used in BVH files; the names are Mixamo's where Mixamo has the joint.
         chains: joint indices along each limb, parents before children.
         rest: (J, 3) unit direction of the bone that ends in each joint, zero for the root.
-        face: right hip, left hip, right shoulder, left shoulder; they determine where the person faces.
-        feet: left ankle, left toe, right ankle, right toe, in the order of the contact features; KIT-ML has midfeet for ankles.
-        legs: knee and ankle of one leg. The bones that end there make up the leg length, which scales the path of the root.
+        face: right hip, left hip, right shoulder, left shoulder; these joints determine the facing direction.
+        feet: left ankle, left toe, right ankle, right toe, in the order of the contact features; in KIT-ML, midfeet replace ankles.
+        legs: knee and ankle of one leg. The bones that end in these joints make up the leg length, which scales the root's path.
         contact: a foot is in contact with the floor if its squared displacement between two frames is below this threshold, in the
         square of the dataset's unit.
         lengths: (J,) bone lengths in metres, or None if the dataset has no fixed bone lengths.
-        hubs: T-pose directions of the bones that start at pelvis and chest, keyed by bone name without `Left` or `Right`. For a
-        pair of bones, this is the direction of the left bone. None if not known.
+        hubs: T-pose directions of the bones that start at pelvis and chest, keyed by bone name without `Left` or `Right`; None if
+        they are not known. The direction of a pair of bones is that of the left bone.
     """
 
     bones: tuple[str, ...]
@@ -65,8 +65,8 @@ class Skeleton:
         """For each joint, the reference joint of HumanML3D's local rotation.
 
         The reference joint is the previous joint in the chain, or the root for the first joint after the start of a chain. The
-        result differs from `parents` at the start of the arms: their chains start at the chest, but the rotations there are
-        relative to the root.
+        reference joints differ from `parents` at the start of the arms: the chains of the arms start at the chest, but the
+        rotations of their first joints are relative to the root.
         """
         starts = {chain[1] for chain in self.chains}
         return tuple(0 if joint in starts else max(parent, 0) for joint, parent in enumerate(self.parents))

@@ -20,7 +20,7 @@ class DatasetSpec:
 
     `unit_scale` converts the dataset's unit to metres. Following the published protocol, only clips with
     `min_frames <= T < max_frames` are kept. The models process at most `max_motion` frames.
-    `cache_dir` is the folder for caches; None: the dataset folder or, if that is read-only, the user's cache folder.
+    `cache_dir` is the folder for caches; None: the dataset folder or, if the dataset folder is read-only, the user's cache folder.
     `feat_bias` divides the standard deviation of the root and foot-contact features (HumanML3D's and MoMask's convention).
     """
 
@@ -91,7 +91,7 @@ GLOVE = Path("glove")
 
 
 def get_spec(name: str, root: str | Path | None = None, cache_dir: str | Path | None = None) -> DatasetSpec:
-    """The spec of a dataset. If given, `root` and `cache_dir` replace its folders. Raises `UserError` for an unknown name."""
+    """The spec of a dataset. If given, `root` and `cache_dir` replace the default folders. Raises `UserError` for unknown names."""
     if name not in SPECS:
         raise UserError(f"unknown dataset '{name}': choose one of {', '.join(SPECS)}")
     folders = {"root": root, "cache_dir": cache_dir}

@@ -25,7 +25,7 @@ from utils.textfiles import bounded_text
 Config = TypeVar("Config")
 LONGEST_FILE = 2**20  # maximum length of a flag file, in characters
 NOT_IN_FILES = ("config", "is_continue")  # flags that have no effect in a flag file
-METAVAR_WORDS = 7  # this number of words at the start of a help text is looked up in `METAVARS`
+METAVAR_WORDS = 7  # number of words at the start of a help text that are looked up in `METAVARS`
 METAVARS = {
     **dict.fromkeys(("folder", "folders", "backbone"), "DIR"),
     **dict.fromkeys(("file", "files", "csv", "motion", "motions", "skeleton"), "FILE"),
@@ -61,7 +61,7 @@ def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
 
 
 def _as_declared(config_class: type, argv: list[str]) -> list[str]:
-    """Return `argv` with the declared spelling of every flag. In `argv`, flags may have hyphens or underscores."""
+    """Return `argv` with every flag in its declared spelling. In `argv`, flags may be spelled with hyphens or underscores."""
     flags = [flag for option, *_ in _options(config_class) for flag in (f"--{option.name}", *option.metadata["flags"])]
     flags += [f"--{flag.name}" for flag in _legacy(config_class)]
     declared = {flag.replace("-", "_"): flag for flag in flags}
@@ -176,7 +176,7 @@ def _expected(kind: type, is_list: bool, choices: tuple | None) -> str:
 
 
 def _parser(config_class: type) -> argparse.ArgumentParser:
-    """Build a parser with one flag per field. The parser returns no defaults, because the dataclass adds them."""
+    """Build a parser with one flag per field. The parser itself has no defaults, because the dataclass adds the defaults."""
     parser = Parser(
         description=config_class.__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_HelpFormatter
     )

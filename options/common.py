@@ -36,16 +36,16 @@ def option(
 class Common:
     """Flags that most scripts share.
 
-    `legacy` maps the names of the legacy flags (options/legacy.py) in the command to their values.
+    `legacy` maps the names of the legacy flags (options/legacy.py) that were given on the command line to their values.
     """
 
-    name: str = option("", "name of this run; its folder is <checkpoints_dir>/<dataset_name>/<name>")
+    name: str = option("", "name of the run to train; its folder is <checkpoints_dir>/<dataset_name>/<name>")
     dataset_name: str = option("t2m", "dataset", choices=DATASETS)
     checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
     gpu_id: int | None = option(None, "index of the CUDA device; -1 selects the CPU; default: 0 if CUDA is available, otherwise -1")
     seed: int = option(3407, "random seed")
     legacy: dict[str, Any] = field(default_factory=dict)
-    resumes_from_opt: ClassVar[bool] = True  # whether --is_continue reads the flags from opt.txt
+    resumes_from_opt: ClassVar[bool] = True  # whether --is_continue reads flags from the run's opt.txt
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Configured:
     """The flag `--config`, which reads other flags from a file (`options.cli.read_config`)."""
 
     config: str = option(
-        "", "file with one `flag: value` per line, as in opt.txt; flags on the command line take precedence over this file"
+        "", "file that sets flags, with one `flag: value` per line as in opt.txt; flags on the command line take precedence"
     )
 
 
@@ -83,7 +83,9 @@ class Judged:
         "guo", "evaluator; guo: the matching model of Guo et al.; lamp: LaMP; none: no evaluator", choices=("guo", "lamp", "none")
     )
     evaluator_name: str = option(
-        "", "name of an evaluator run; default: the released evaluator or, if it is missing, the only evaluator run of the dataset"
+        "",
+        "evaluator run (train_evaluator.py --name); default: the released evaluator or, if this evaluator is missing, the only "
+        "evaluator run of the dataset",
     )
 
 
@@ -99,42 +101,44 @@ class Sampled:
     )
     temperature: float = option(1.0, "sampling temperature, above 0; higher values give more varied motions")
     choice_temperature: float | None = option(
-        None, "scale of the noise that is added to the confidences; each sampling step keeps the base tokens with the highest "
-        "noisy confidences; 0: no noise; default: 0, or 4 with the embedded weights",
+        None, "scale of the random noise that is added to the confidence of each sampled base token; each sampling step keeps the "
+        "tokens with the highest sum of confidence and noise; 0: no noise; default: 0, or 4 with the embedded weights",
     )  # fmt: skip
-    topkr: float = option(0.9, "fraction of the codes, 0 to 1, that are never sampled; these are the least likely codes")
+    topkr: float = option(0.9, "fraction of the codes, 0 to 1, that are not sampled; the least likely codes are not sampled")
     precision: str = option(
-        "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs with native bf16 support, fp32 on all others",
+        "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs that support bf16 natively, fp32 on all other devices",
         choices=PRECISIONS,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Selected:
-    """Flags for the choice of the best of several motions."""
+    """Flags for generating several motions for each result and keeping the best of them."""
 
     candidates: int | None = option(
-        None, "number of motions to generate for each result; only the motion that matches the prompt best is kept, as judged by "
-        "the selector or, if there is none, by LaMP's matching head; default: 1, or 8 with the embedded weights",
+        None, "number of motions to generate for each result; the selector or, if there is no selector, LaMP's matching head "
+        "keeps the motion that matches the prompt best; default: 1, or 8 with the embedded weights",
     )  # fmt: skip
-    selector_name: str = option("", "run of the selector (train_selector.py --name) that chooses one of the --candidates")
+    selector_name: str = option(
+        "", "run of the selector (train_selector.py --name) that chooses the motion to keep if --candidates is above 1"
+    )
 
 
 @dataclass(frozen=True)
 class Prompted(Selected):
     """Flags for the generation of motions from prompts.
 
-    The flags set how many motions are generated for each result and which of them is kept, how a prompt with several steps is
-    generated, and how two simultaneous actions are generated.
+    The flags set how many motions are generated for each result, which of these motions is kept, whether the steps of a prompt are
+    generated separately, and whether two simultaneous actions are generated separately.
     """
 
     stepwise: bool = option(
         True, 'generate the steps of a prompt ("squats, then jumps") one after another, each as a continuation of the previous '
-        'step; requires weights trained with --infill',
+        'step; requires a masked transformer that was trained with --infill',
     )  # fmt: skip
     layered: bool = option(
         True, 'generate two simultaneous actions ("walks while waving") separately and, if one of them is a gesture, compose the '
-        'two motions; requires weights trained with --infill',
+        'two motions; requires a masked transformer that was trained with --infill',
     )  # fmt: skip
 
 

@@ -27,7 +27,8 @@ class StoreSplits(OnDataset):
 
     name: str = option(
         "evaluator",
-        "evaluator run (train_evaluator.py --name) that computes the embeddings; give the run that you distribute",
+        "evaluator run (train_evaluator.py --name) that computes the embeddings; if you distribute this evaluator with rounded "
+        "weights, name the run with the rounded weights",
     )
     dataset_name: str = option("open", "dataset", choices=DATASETS)
     checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
@@ -43,11 +44,11 @@ class EvalT2M(Sampled, Tabled, BertScored, Judged, Split, OnDataset, Configured,
     )
     name: str = option(
         "", "run of the masked transformer to evaluate; default: the only masked transformer in --checkpoints_dir or, if there is "
-        "none, the embedded one",
+        "none, the embedded masked transformer",
     )  # fmt: skip
     res_name: str = option("", "run of the residual transformer that is combined with the masked transformer given by --name")
     which_epoch: str = option(
-        "", "name of the weights to evaluate, such as latest; default: evaluate every weights file of the run"
+        "", "name of the weights to evaluate, such as latest; default: every weights file of the run is evaluated"
     )
     protocol: str = option(
         "standard", "choice of the prompts; standard: a random caption of each clip; lamp: the first caption of each clip, with "
@@ -61,10 +62,10 @@ class EvalT2M(Sampled, Tabled, BertScored, Judged, Split, OnDataset, Configured,
     batch_size: int = option(256, "number of motions that are generated in one batch")
     time_steps: int = option(10, "number of sampling steps of the masked transformer")
     lamp_bertscore: bool = option(
-        False, "also compute LaMP-BertScore, which compares captions of the generated motions with the prompts"
+        False, "also compute LaMP-BertScore: caption the generated motions, and compare these captions with the prompts"
     )
     captioner: str = option(
-        "", "captioner run for LaMP-BertScore; default: the only captioner in --checkpoints_dir or, if there is none, the "
+        "", "captioner run that LaMP-BertScore uses; default: the only captioner in --checkpoints_dir or, if there is none, the "
         "embedded captioner",
     )  # fmt: skip
     ext: str = option("text2motion", "name of the result files: eval/<ext>.log and eval/<ext>.json")
@@ -131,7 +132,9 @@ class EvalM2T(Tabled, BertScored, Judged, Split, OnDataset, Configured, Captioni
     """
 
     name: str = option(
-        "", "captioner run to evaluate; with --resume_trans, --name only names the result folder", flags=("--exp_name",)
+        "",
+        "captioner run to evaluate; if --resume_trans is given, --name only sets the name of the result folder",
+        flags=("--exp_name",),
     )
     dataset_name: str = option("t2m", "dataset", choices=DATASETS, flags=("--dataname",))
     out_dir: str = option(
@@ -143,8 +146,10 @@ class EvalM2T(Tabled, BertScored, Judged, Split, OnDataset, Configured, Captioni
         choices=("raw", "tokens"), nargs="+",
     )  # fmt: skip
     repeat_times: int = option(
-        1, "number of evaluation passes; each pass uses other crops of the motions; with two or more passes, the log has "
+        1, "number of evaluation passes; each pass crops the motions differently; with two or more passes, the log also contains "
         "confidence intervals",
     )  # fmt: skip
-    samples: int = option(12, "number of sample captions; they are printed, and <ext>.html shows them with their motions")
+    samples: int = option(
+        12, "number of example captions that are printed; <ext>.html shows these captions together with the captioned motions"
+    )
     ext: str = option("captioning", "name of the result files: eval/<ext>.log, .json and .html")

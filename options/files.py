@@ -25,22 +25,23 @@ class InputFiles:
         choices=AXES,
     )  # fmt: skip
     input_fps: float | None = option(
-        None, "frame rate of input files; default: the frame rate that the file states; for .npy: 20, or 12.5 with 21 joints; for "
-        ".amc: 120",
+        None, "frame rate of input files; default: the frame rate that the file states; for .npy: 20, or 12.5 if the motion "
+        "has 21 joints; for .amc: 120",
     )  # fmt: skip
     skip_frames: int | None = option(
-        None, "number of frames to skip at the start of each input file; default: all frames at the start that show the rest pose",
+        None, "number of frames to skip at the start of each input file; default: skip all frames at the start that show the rest "
+        "pose",
     )  # fmt: skip
     input_sample: int = option(0, "index (from 0) of the motion to read, for input files that contain several motions")
     asf: str = option(
-        "", "skeleton file (.asf) of .amc files; default: the .asf of the same subject in the folder of the .amc file"
+        "", "skeleton file (.asf) of .amc files; default: the .asf file of the same subject in the folder of the .amc file"
     )
     smpl: str = option(
-        "", "SMPL model file for the skeleton of SMPL and AMASS motions; default: the rest pose in the motion file or, without "
-        "one, HumanML3D's skeleton",
+        "", "SMPL model file for the skeleton of SMPL and AMASS motions; default: the rest pose in the motion file or, if the "
+        "file has no rest pose, HumanML3D's skeleton",
     )  # fmt: skip
     joint_map: str = option(
-        "", "JSON file that maps the joints of an input file to the joints of HumanML3D; needed if the skeleton is unknown"
+        "", "JSON file that maps the joints of an input file to the joints of HumanML3D; needed if the skeleton is not recognised"
     )
 
 
@@ -61,8 +62,8 @@ class Rig:
         "mixamo", "naming scheme of the bones in written files", choices=("mixamo", "mixamorig", "plain", "unreal")
     )
     root: str = option(
-        "keep", "storage of the body's horizontal movement; keep: in the hips; in_place: not stored, so the body stays in place; "
-        "bone: in an additional root bone",
+        "keep", "bone that stores the horizontal movement of the body; keep: the hips; in_place: no bone, so the body stays in "
+        "place; bone: an additional root bone",
         choices=("keep", "in_place", "bone"),
     )  # fmt: skip
 
@@ -85,14 +86,15 @@ class OutputFiles(WrittenFiles):
         choices=("npy", "bvh", "glb", "smpl", "fbx", "mp4", "gif", "png", "html"),
     )  # fmt: skip
     grid: bool = option(
-        False, "also draw all motions in one grid; a grid file is written for each of the --formats mp4, gif and png"
+        False, "also draw all motions in one grid; one grid file is written for each of mp4, gif and png that --formats contains"
     )
     name_files: str = option(
-        "number", "names of the output files; number: sample<k>_…; prompt: the same, preceded by the words of the prompt",
+        "number", "names of the output files; number: names such as sample<k>_…; prompt: these names, preceded by the words of "
+        "the prompt",
         choices=("number", "prompt"),
     )  # fmt: skip
     overwrite: bool = option(False, "delete the motions of earlier runs from the result folder before the generation")
-    is_continue: bool = option(False, "resume an interrupted run: keep its motions, and generate the missing motions")
+    is_continue: bool = option(False, "resume an interrupted run: keep its finished motions, and generate all other motions")
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Convert(Rig, InputFiles):
     )
     start: float = option(0.0, "start time in the input, in seconds")
     end: float | None = option(None, "end time in the input, in seconds; default: the end of the input")
-    caption: str = option("", "text to show in the output; formats that cannot show text ignore it")
+    caption: str = option("", "text to show in the output; formats that cannot show text ignore this flag")
     unit: str | None = option(
         None, "unit of length in a .bvh or .npy output; default: cm in .bvh, m in .npy", choices=UNITS, flags=("--bvh_unit",)
     )

@@ -41,8 +41,8 @@ class Sampling(Selected, Sampled, OutputFiles, Common):
 class GenT2M(Prompted, Sampling):
     """Generate motions from text.
 
-    Without --name, the script uses the only run. If there is no run, the script uses downloaded weights or, without them, the
-    embedded weights.
+    Without --name, the script uses the only masked transformer in --checkpoints_dir. If there is none, the script uses downloaded
+    weights or, if no weights were downloaded, the embedded weights.
     """
 
     text_prompt: str = option("", "prompt that describes the motion")
@@ -54,7 +54,7 @@ class GenT2M(Prompted, Sampling):
         False, "keep the lengths in the file given by --text_path even if some lines end in #NA; without this flag, all lengths "
         "are predicted if any line ends in #NA",
     )  # fmt: skip
-    join: bool = option(False, "generate one motion that follows all prompts, one after another; its length is not limited")
+    join: bool = option(False, "generate one motion that follows all prompts, one after another; the motion may have any length")
     loop: bool = option(False, "generate motions that can be played in a loop; the last frame leads back to the first frame")
 
 
@@ -79,7 +79,7 @@ class EditT2M(InputFiles, Sampling):
     loop: bool = option(False, "make the motion a loop, by adding frames after its end that lead back to its start")
     motion_length: int = option(
         0, "number of frames of the result; a shorter source motion is continued, and a longer source motion is cut; 0: keep the "
-        "length",
+        "length of the source motion",
     )  # fmt: skip
     ext: str = option("edit", "name of the result folder, <output_dir>/<ext>")
 
@@ -106,7 +106,7 @@ class Captioning(Common):
     )
     sample: bool = option(False, "use nucleus sampling instead of beam search")
     top_p: float = option(
-        0.9, "with --sample: total probability of the most likely words; each word of a caption is drawn from these words"
+        0.9, "with --sample: each word piece is drawn from the most likely word pieces, whose total probability is X"
     )
     temperature: float = option(1.0, "with --sample: sampling temperature, above 0; higher values give more varied captions")
     no_repeat: int = option(3, "length (in words) of the n-grams that may not occur twice in a caption; 0: repetition is allowed")
@@ -137,12 +137,12 @@ class GenM2T(InputFiles, Captioning):
     )
     num_captions: int = option(1, "number of captions to write for each motion; LaMP's matching head selects and ranks them")
     window: int = option(
-        196, "maximum length of a window in frames of the dataset's frame rate, at least 24; longer motions are split into windows "
-        "of about equal length",
+        196, "maximum length of a window, at least 24, in frames at the frame rate of the dataset; longer motions are split into "
+        "windows of about equal length",
     )  # fmt: skip
     ext: str = option("motion2text", "name of the result folder, <output_dir>/<ext>")
     output_dir: str = option("./generation", "folder that contains the result folders")
     formats: list[str] = option(
-        ["txt", "json", "srt"], "files to write; txt: captions.txt; json: captions.json; srt: subtitles of each motion",
+        ["txt", "json", "srt"], "files to write; txt: captions.txt; json: captions.json; srt: one file of subtitles per motion",
         choices=("txt", "json", "srt"), nargs="+",
     )  # fmt: skip

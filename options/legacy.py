@@ -39,7 +39,7 @@ class LegacyFlag:
 
 
 TRAINING = "only training uses this flag"
-EDITING = "edit_t2m.py edits motions"
+EDITING = "motions are edited with edit_t2m.py"
 GUMBEL = LegacyFlag("gumbel_sample", bool, why="the flag would not change the distribution of the samples")
 RESIDUAL = LegacyFlag("use_res_model", bool, why="--res_name selects the residual model")
 QUANTIZER = LegacyFlag("quantizer", choices=("ema_reset",), why="ema_reset is the only method of learning codebooks")

@@ -35,7 +35,8 @@ class BuildOpen:
     )
     hdm05: str = option("", "folder of the cut takes of HDM05, as ASF/AMC files or as .tar archives of such files")
     joints: str = option(
-        "", "folder of joint arrays or motion files, with captions.csv or clips.csv; with clips.csv, pairs.json is optional",
+        "", "folder that contains joint arrays or motion files, and a table captions.csv or clips.csv; a folder with clips.csv may "
+        "also contain pairs.json",
     )  # fmt: skip
     texts: str = option(
         "", "folder of HumanML3D's index.csv, split files and captions (texts/, texts.zip or texts.tar.gz); required with --cmu",
@@ -116,7 +117,7 @@ class Download:
     what: str = option("models", "what to download; each download script sets this flag", choices=("models", "evaluator", "glove"))
     kit: bool = option(False, "also download the files for KIT-ML")
     captioner: bool = option(
-        False, "with --what models: also download LaMP's captioner (7 GB) and the OPT tokeniser that the captioner uses"
+        False, "with --what models: also download LaMP's captioner (a file of 7 GB) and the OPT tokeniser that the captioner uses"
     )
     checkpoints_dir: str = option("./checkpoints", "folder into which models and evaluators are downloaded")
     glove: str = option("glove", "folder into which word vectors are downloaded")

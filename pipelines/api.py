@@ -1,4 +1,4 @@
-"""The Python API: one object for all models, with the same defaults as the scripts. It is documented in docs/python.md.
+"""The Python API: one object for all models, with the same defaults as the scripts. The API is documented in docs/python.md.
 
     lamp = load()
     motion = lamp.generate("a person bows", frames=60, seed=1)
@@ -45,8 +45,8 @@ class Lamp:
     Args:
         checkpoints_dir: folder that contains the runs.
         dataset_name: dataset of the runs; None: any dataset.
-        name, res_name, length_name, fill_name, selector_name: the models that generate motion; same values as for these flags of
-            gen_t2m.py.
+        name, res_name, length_name, fill_name, selector_name: the models that generate motion; same values as for the flags of
+            gen_t2m.py with these names.
         captioner_name: the captioner that `caption` uses.
         lamp_name: the LaMP run that `search` uses.
         lm: folder of the captioner's language model; same values as for --lm of gen_m2t.py.
@@ -146,7 +146,7 @@ class Lamp:
         Args:
             prompt: a string, or a list of strings.
             frames: length in frames: one number for all prompts, or a list with one number per prompt; None: predicted.
-            samples: number of motions per prompt; None: one motion per prompt, which is not put in a list of its own.
+            samples: number of motions per prompt; None: one motion per prompt, returned without a list around it.
             join: generate one motion that follows all prompts, one after the other.
             loop: generate loops, which are motions whose end leads into their start.
             sampling: fields of `SamplingSettings`: seed, time_steps, cond_scale, res_cond_scale, temperature, topkr,
@@ -154,7 +154,7 @@ class Lamp:
 
         Returns:
             a `Motion` for one prompt; a list of motions for a list of prompts, or for one prompt with `samples`; a list of lists,
-            one per prompt, for a list of prompts with `samples`. With `join`, the result has the form for one prompt.
+            one per prompt, for a list of prompts with `samples`. With `join`, the return value has the form for one prompt.
         """
         texts, is_single = strings(prompt, "prompt")
         motions = [sample.motion for sample in self.samples(texts, frames, samples, join, loop, **sampling)]
@@ -193,8 +193,8 @@ class Lamp:
         Args:
             motion: a `Motion`, a motion file, or an array of joints or features.
             prompt: text for the sections; "": in-betweening without text.
-            frames: (first, end) of a section, or a list of such pairs. A pair of ints is in frames. If one of the numbers is a
-                float, as in (0.3, 0.6), both are fractions of the motion's length.
+            frames: (first, end) of a section, or a list of such pairs. A pair of ints is in frames. If a number of a pair is a
+                float, as in (0.3, 0.6), both numbers of the pair are fractions of the motion's length.
             before, after: numbers of frames to add before the start and after the end of the motion.
             loop: add frames after the end of the motion that lead back to its start.
             samples, sampling: as in `generate`.
@@ -226,7 +226,8 @@ class Lamp:
     def caption(self, motion: Any) -> Any:
         """Caption a motion, or each motion of a list.
 
-        A motion longer than the maximum window (196 frames) is captioned window by window; different captions are joined by arrows.
+        A motion longer than the maximum window (196 frames) is captioned window by window. The captions of its windows are joined
+        by arrows, and each distinct caption appears once.
         """
         if isinstance(motion, (list, tuple)):
             return [self.caption(item) for item in motion]
@@ -270,8 +271,8 @@ class Lamp:
     def known(self, prompt: Any) -> Any:
         """Estimate how well the weights know a prompt, or each prompt of a list.
 
-        Returns a `Known` (score, nearest, reason, note), or a list with one per prompt. If the weights have no caption index,
-        only the language of a prompt is checked, and the result for an English prompt is None.
+        Returns a `Known` (score, nearest, reason, note), or a list with one `Known` per prompt. If the weights have no caption
+        index, only the language of a prompt is checked, and None is returned for an English prompt.
         """
         texts, is_single = strings(prompt, "prompt")
         results: list[Known | None] = [self.knowledge(text) if self.knowledge else in_english(text) for text in texts]

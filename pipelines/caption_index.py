@@ -1,8 +1,8 @@
 """An index of a run's training captions: several hundred captions of all actions, and the most frequent words.
 
 `known.safetensors` in the run's folder stores 8-bit sentence embeddings (MiniLM) of these captions and words. `pipelines/known.py`
-compares the embeddings of prompts with these embeddings. The subject of each caption is replaced by "a person", because only the
-action matters.
+compares the embeddings of prompts with the stored embeddings. The subject of each caption is replaced by "a person", because only
+the action matters.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from utils.checkpoint import load_weights, save_weights
 from utils.errors import UserError, note
 
 FILE = "known.safetensors"
-MAX_CAPTIONS, MAX_WORDS = 900, 700  # maximum numbers of captions and words in an index; such an index has 0.6 MB
+MAX_CAPTIONS, MAX_WORDS = 900, 700  # maximum numbers of captions and words in an index; its file then has 0.6 MB
 LONGEST = 14  # maximum number of words of a caption in the index
 MIN_CAPTIONS = 6  # minimum number of times that a known word occurs in the training captions; lower for a tiny training set
 MIN_TAKES, MIN_SECONDS = 3, 20.0  # an action with fewer takes and fewer seconds than these minimums is "thin"
@@ -117,7 +117,7 @@ class CaptionIndex:
 
     @classmethod
     def load(cls, folder: Path) -> CaptionIndex:
-        """Read the index from a run's folder. Raises `UserError` if it is missing or damaged."""
+        """Read the index from a run's folder. Raises `UserError` if the index is missing or damaged."""
         tensors, metadata = load_weights(folder / FILE)
         rows = {name: unit(tensors[name].float().numpy()) for name in ("caption_rows", "word_rows")}
         texts = {name: list(metadata[name]) for name in ("captions", "actions", "words")}
@@ -163,7 +163,7 @@ def build_index(
     action_of = {caption: table.get(min(names), ("", 0.0))[0] for caption, names in clips.items()}
     captions = spread(action_of, known)
     if not captions:
-        raise UserError("no captions for the index of known prompts: the training set is empty")
+        raise UserError("no captions for the index of training captions: the training set is empty")
     words = frequent_words(clips, counts, known)
     rows = embed(encoder, captions), embed(encoder, words)
     return CaptionIndex(captions, [action_of[caption] for caption in captions], words, *rows, thin=thin_actions(table))
@@ -212,13 +212,13 @@ def thin_actions(table: dict[str, tuple[str, float]]) -> frozenset[str]:
 
 
 def write_index(spec: DatasetSpec, folder: Path) -> None:
-    """Write the index of a dataset to a run's folder that has none yet. If MiniLM is not installed, a note is printed instead."""
+    """Write the index of a dataset to a run's folder that has no index. If MiniLM is not installed, a note is printed instead."""
     if (folder / FILE).is_file():
         return
     try:
         encoder = SentenceEncoder()
     except UserError as error:
-        note(f"no index of known prompts is written: {error}")
+        note(f"no index of training captions is written: {error}")
         return
     index_of_dataset(spec, encoder).save(folder)
 
@@ -239,7 +239,7 @@ def index_of_dataset(spec: DatasetSpec, encoder: Encoder) -> CaptionIndex:
 
 
 def usable_captions(path: Path) -> list[Caption]:
-    """The captions of a clip; [] if its caption file is missing or invalid. Such files are not reported here."""
+    """The captions of a clip; [] if its caption file is missing or invalid. No message about such a file is printed."""
     try:
         return read_captions(path, [])
     except UserError:

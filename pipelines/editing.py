@@ -47,14 +47,14 @@ def edit(
     sampling: SamplingSettings | None = None,
     first_sample: int = 0,
 ) -> Edited:
-    """Regenerate sections of `source` (T, D), and optionally add frames before and after it.
+    """Regenerate sections of `source` (T, D), and optionally add frames before and after `source`.
 
     Args:
         sections: (first, end) of each section in frames, rounded to token boundaries; a section has at least one token.
         prompt: text for the sections; "": in-betweening without text.
         before, after: numbers of frames to add before the start and after the end, multiples of the token length.
         takes: number of results, B.
-        longest: maximum number of tokens that the transformers see at once; longer motions are edited in windows around sections.
+        longest: maximum number of tokens in a window of the transformers; longer motions are edited in windows around sections.
         sampling: sampling settings; None: the defaults for the weights (`model.sampling`).
         first_sample: sample number of the first result; the other results get the next numbers.
 
@@ -75,7 +75,7 @@ def edit(
 
     condition = model.encoder([prompt]) if prompt else source.new_zeros(1, model.encoder.dim)
     spans = spans_of(new.tolist(), longest)
-    # A prompt applies to all tokens that the transformers see, so with a prompt they see little more than the section.
+    # A prompt applies to all tokens of a window. With a prompt, the window is therefore little larger than the section.
     reach = CONTEXT if prompt else longest
     windows = [Window(start, stop, condition, text=prompt) for start, stop in windows_around(spans, len(new), longest, reach)]
     codes = fill(model, codes, windows, sampling=sampling or model.sampling, first_sample=first_sample)
@@ -85,7 +85,7 @@ def edit(
     weight = torch.where(new.repeat_interleave(stride), 1, nearness(generated.shape[1], seams)).to(generated)
     features = torch.lerp(F.pad(source[:whole], (0, 0, before, after)), soften(generated, seams), weight[:, None])
     if not new[-1]:
-        remaining = source[whole:]  # less than a token
+        remaining = source[whole:]  # the last frames, fewer than a token has
         features = torch.cat((features, remaining.expand(takes, -1, -1)), dim=1)
         weight = F.pad(weight, (0, len(remaining)))
     return Edited(features, codes, weight)
@@ -121,7 +121,7 @@ def windows_around(spans: Sequence[tuple[int, int]], tokens: int, longest: int, 
 
     A window has up to `reach` tokens on each side of its span, and at most `longest` tokens in total. The span is in the centre if
     possible. The window ends before the next span, whose tokens have not been generated yet. If one window can contain the whole
-    motion, the result is this single window.
+    motion, the returned list contains only this window.
     """
     if tokens <= min(longest, reach):
         return [(0, tokens)]

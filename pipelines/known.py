@@ -54,9 +54,9 @@ class Known:
     """How well a prompt is known.
 
     Attributes:
-        score: from 0 to 1.
-        nearest: the nearest training captions.
-        reason: why the prompt is unknown; "" if it is known.
+        score: from 0 (unknown) to 1 (known).
+        nearest: the training captions that are most similar to the prompt.
+        reason: why the prompt is unknown; "" if the prompt is known.
     """
 
     score: float
@@ -154,12 +154,12 @@ def check_prompts(prompts: Sequence[str], folder: Path, strict: bool = False) ->
     """Estimate how well the run in `folder` knows each prompt, and print a note for each unknown prompt.
 
     Returns a dictionary with the fields of a `Known` for each prompt. If the run has no index (released runs have none), only the
-    language is checked, and the result for an English prompt is None. With `strict`, raises `UserError` instead of printing a note
-    if a prompt is unknown, and also raises it if the run has no index.
+    language is checked, and None is returned for an English prompt. With `strict`, an unknown prompt raises `UserError` instead of
+    a note, and a run without an index also raises `UserError`.
     """
     knowledge = Knowledge.load(folder)
     if knowledge is None and strict:
-        raise UserError(f"--strict: {folder} has no {FILE}, the index of known captions; leave --strict out")
+        raise UserError(f"--strict: {folder} has no {FILE}, the index of training captions; leave --strict out")
     results = {prompt: knowledge(prompt) if knowledge else in_english(prompt) for prompt in dict.fromkeys(prompts)}
     for prompt, known in results.items():
         if known and known.note:

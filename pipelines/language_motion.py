@@ -50,7 +50,7 @@ class LanguageMotion:
         tag: str | None = None,
         loader: Loader | None = None,
     ) -> LanguageMotion:
-        """Load the LaMP run `name` ("": the only LaMP run) with the tokeniser that the run was trained on.
+        """Load the LaMP run `name` ("": the only LaMP run) with the tokeniser that this LaMP was trained on.
 
         If a `loader` is given, it determines the device. Raises `UserError` if there is no LaMP run, or if there are several and
         `name` is empty.

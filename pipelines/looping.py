@@ -1,9 +1,9 @@
 """Loops: motions whose end leads into their start without a visible seam.
 
-The token sequence is rotated by half its length, so that its end and its start meet at a seam in the middle. A transformer that
-attends to both sides of the seam generates the tokens around the seam again, or generates additional tokens at the seam (MoMask
-section 3.5; `TextToMotion.filling`). Three cycles of codes are decoded and the middle one is used, because the decoder pads the
-ends of its input. During a cycle, the person may travel and turn.
+The token sequence is rotated by half its length, so that the end and the start of the motion meet at a seam in the middle. A
+transformer that attends to both sides of the seam generates the tokens around the seam again, or generates additional tokens at the
+seam (MoMask section 3.5; `TextToMotion.filling`). Three cycles of codes are decoded, and the middle cycle is used, because the
+decoder pads the ends of its input. During a cycle, the person may travel and turn.
 
 Shapes: codes (B, L, Q) → features (B, T, D) of one cycle in the dataset's own units; the last frame is followed by the first.
 """
@@ -25,7 +25,7 @@ from pipelines.text2motion import TextToMotion
 
 SEAM = 0.25  # fraction of a cycle's tokens that are regenerated around the seam
 SHORTEST, LONGEST = 2, 8  # minimum and maximum number of regenerated tokens
-ADDED = 6  # number of tokens added between the end and the start of a motion that is kept as it is
+ADDED = 6  # number of tokens added between the end and the start of a motion whose own tokens are kept
 APART = 0.25  # mean distance (m) of corresponding joints above which two poses count as different
 CYCLES = 3  # number of cycles that are decoded
 
@@ -47,7 +47,7 @@ def loop_codes(
         codes: codes of the motions, L at least 4.
         condition: (1, C) text condition.
         added: number of tokens to add between end and start; 0: tokens around the seam are regenerated.
-        longest: maximum number of tokens that the transformers see at once.
+        longest: maximum number of tokens in a window of the transformers.
         sampling: sampling settings; None: the defaults for the weights (`model.sampling`).
         first_sample: sample number of the first motion; the other motions get the next numbers.
     """
@@ -104,7 +104,7 @@ def loop_source(
     generated = decode_cycle(model, loop_codes(model, codes.repeat(takes, 1, 1), condition, **settings))
     weight = torch.ones(generated.shape[1])
     weight[:whole] = nearness(generated.shape[1], [0, whole, generated.shape[1]])[:whole]
-    kept = torch.cat((source[:whole], generated[0, whole:]))  # `generated[0, whole:]` has no effect: the weight is 1 there
+    kept = torch.cat((source[:whole], generated[0, whole:]))  # frames from `whole` on have weight 1, so `kept` is not used there
     return torch.lerp(kept.expand_as(generated), generated, weight[:, None].to(generated))
 
 
@@ -122,7 +122,7 @@ def ends_elsewhere(features: Tensor, spec: DatasetSpec) -> bool:
 
 
 def seam_sizes(joints: np.ndarray, fps: float) -> dict[str, tuple[float, float]]:
-    """For two cycles with joints (2T, J, 3), return the change at the seam between them, and the largest change elsewhere.
+    """For two cycles with joints (2T, J, 3), return the change at the seam between the cycles, and the largest change elsewhere.
 
     Changes are means over joints. `position` is the displacement from frame to frame, in m; `velocity` is the change of velocity
     from frame to frame, in m/s.

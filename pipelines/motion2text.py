@@ -36,7 +36,7 @@ SPARE = 3  # candidates per requested caption if several captions are requested,
 
 
 class RankedCaption(NamedTuple):
-    """A caption, and LaMP's log-odds that it matches the motion (−∞ for an empty caption, NaN if they were not computed)."""
+    """A caption, and LaMP's log-odds that it matches the motion; −∞ for an empty caption, NaN if no log-odds were computed."""
 
     text: str
     match: float
@@ -46,7 +46,7 @@ Matcher = Callable[[list[str], Tensor], Tensor]  # N texts and the indices (N,) 
 
 
 class MotionToText:
-    """A captioner with `reader`, the LaMP that it was trained with. Raises `UserError` if their query widths differ."""
+    """A captioner with `reader`, the LaMP that it was trained with. Raises `UserError` if the query widths of both differ."""
 
     def __init__(self, captioner: MotionReader, reader: LanguageMotion):
         expected, actual = captioner.config.prefix_dim, reader.lamp.config.hidden_size
@@ -70,7 +70,7 @@ class MotionToText:
         loader: Loader | None = None,
         lm: str = "",
     ) -> MotionToText:
-        """Load the captioner `name` with the LaMP and the tokeniser that it was trained on.
+        """Load the captioner `name` with the LaMP and the tokeniser that the captioner was trained on.
 
         Args:
             checkpoints_dir, dataset_name: location of the runs. If `dataset_name` is None, runs of all datasets are searched.
@@ -88,13 +88,14 @@ class MotionToText:
         path, loader = run.weights(tag), loader or Loader(device)
         model, metadata = load_captioner(path, loader, lm=lm)
         if metadata["kind"] == "caption_opt":
-            from pipelines.released_captioner import ReleasedCaptioner  # not at the top: it imports this module
+            from pipelines.released_captioner import ReleasedCaptioner  # not at the top, to avoid a circular import
 
             return ReleasedCaptioner(model, run, loader, Path(checkpoints_dir), lm)
         root = run.checkpoints_dir if run.embedded else checkpoints_dir
         reader = LanguageMotion.load(root, run.dataset_name, metadata.get("lamp_name", ""), loader=loader)
         if metadata.get("lamp") not in (None, reader.fingerprint):
-            raise UserError(f"{path}: was trained with another LaMP than the current '{metadata['lamp_name']}'; train it again")
+            reason = f"was trained with another LaMP than the current '{metadata['lamp_name']}'"
+            raise UserError(f"{path}: {reason}; train the captioner again")
         return cls(model, reader)
 
     @property
@@ -159,7 +160,7 @@ class MotionToText:
 
 
 def match_all(texts: list[list[str]], matcher: Matcher | None, device: torch.device) -> list[list[float]]:
-    """Log-odds that each of `texts[b]` matches motion b: −∞ for empty texts, NaN without a matcher."""
+    """Log-odds that each of `texts[b]` matches motion b: −∞ for empty texts, NaN for all texts if there is no matcher."""
     count = len(texts[0])
     scores = torch.full((len(texts) * count,), -torch.inf)
     flat = [text for of_motion in texts for text in of_motion]
@@ -173,7 +174,7 @@ def match_all(texts: list[list[str]], matcher: Matcher | None, device: torch.dev
 def caption_windows(
     model: MotionToText, windows: list[Window], search: Search, config: GenM2T, fps: float
 ) -> list[CaptionedWindow]:
-    """Caption all windows. Windows of similar length are batched together; the result has the order of `windows`."""
+    """Caption all windows. Windows of similar length are batched together; captions are returned in the order of `windows`."""
     captions: list[list[tuple[str, float]]] = [[] for _ in windows]
     with progress(total=len(windows), desc="captions", unit="window") as bar:
         for indices, features, lengths in batches([window.features for window in windows], config.batch_size):
@@ -222,7 +223,7 @@ def check_tokeniser(reader: LanguageMotion, config: Common) -> None:
     if not (name := config.legacy.get("resume_pth") or config.legacy.get("vq_name")):
         return
     source = Path(name) if Path(name).exists() else CheckpointFolder(config.checkpoints_dir, config.dataset_name, name).root
-    # Released files do not store these settings.
+    # Released files do not store the dilation growth rate and the activation.
     not_stored = {flag: given[flag] for flag in ("dilation_growth_rate", "vq_act") if flag in given}
     overrides = not_stored if find_weights(source).suffix in RELEASED else {}
     model, metadata = load_model(source, **overrides)

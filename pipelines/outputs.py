@@ -99,7 +99,7 @@ def staged(output_dir: Path, ext: str) -> Iterator[Path]:
         if lock:
             lock.close()
         with suppress(OSError):
-            output_dir.rmdir()  # if it is empty
+            output_dir.rmdir()  # succeeds only if the folder is empty
 
 
 def write_samples(
@@ -143,7 +143,7 @@ def write_samples(
             with staged(Path(config.output_dir), config.ext) as folder:
                 write_together(folder, [sample.motion for sample, _ in shown], [names for _, names in shown], config)
     if sliding:
-        note(f"feet still slide in {named(sliding, 10)}: they move too far to be locked")
+        note(f"feet still slide in {named(sliding, 10)}: the feet move too far to be locked")
     paths = ", ".join(str(path) for path in sorted(target.iterdir()) if not path.name.startswith("."))
     print(f"{len(done)} motion{'s'[: len(done) != 1]} in {time.perf_counter() - start:.1f} s, written to {paths}")
 
@@ -158,7 +158,7 @@ def start_folder(config: Sampling) -> dict[str, Any]:
     record = read_record(target)
     motions = record.get("motions", [])
     if config.overwrite and config.is_continue:
-        raise UserError("--overwrite and --is_continue cannot be combined: one deletes the motions that the other keeps; give one")
+        raise UserError("--overwrite and --is_continue cannot be combined: --overwrite deletes what --is_continue keeps; give one")
     if config.overwrite:
         overviews = [PAGE, *(f"grid.{suffix}" for suffix in GRIDS)]
         for name in [*(name for motion in motions for name in motion["files"]), *overviews, RECORD]:
@@ -166,8 +166,9 @@ def start_folder(config: Sampling) -> dict[str, Any]:
         return {}
     if motions and not config.is_continue:
         note(
-            f"{target} contains {len(motions)} motion{'s'[: len(motions) != 1]} of earlier runs: files with the same name are "
-            "replaced, all others are kept; --overwrite deletes earlier motions first, --is_continue resumes an interrupted run"
+            f"{target} contains {len(motions)} motion{'s'[: len(motions) != 1]} of earlier runs: files with the same names are "
+            "replaced, and all other files are kept; --overwrite deletes earlier motions first, and --is_continue resumes an "
+            "interrupted run"
         )
     return record
 
@@ -191,7 +192,7 @@ def count_finished(config: Sampling, record: dict[str, Any], requested: Sequence
         and formats <= {name.rpartition(".")[2] for name in motion["files"]}
     }
     if (config.grid or "html" in config.formats) and "npy" not in config.formats:
-        note("--is_continue: html and --grid show earlier motions only if --formats contains npy; all are generated again")
+        note("--is_continue: html and --grid show earlier motions only if --formats contains npy; all motions are generated again")
         return 0
     count = next((number for number, sample in enumerate(requested) if sample not in existing), len(requested))
     note(f"--is_continue: {count} of {len(requested)} motions exist already")
@@ -240,7 +241,7 @@ def with_locked_feet(sample: Sample, body: np.ndarray | None) -> tuple[Sample, n
     if sample.cycles is None:
         locked = lock(np.asarray(motion.joints), motion.fps, motion.contacts, body)
         return replace(sample, motion=replace(motion, locked=locked.joints)), locked.sliding.any(axis=1)
-    locked, T = lock(sample.cycles, motion.fps, None, body), len(motion)  # three cycles, of which the middle one is used
+    locked, T = lock(sample.cycles, motion.fps, None, body), len(motion)  # three cycles, of which only the middle cycle is returned
     joints = moved_onto(locked.joints[T : 2 * T], sample.cycles[T : 2 * T], motion.joints)
     return replace(sample, motion=replace(motion, locked=joints)), locked.sliding[T : 2 * T].any(axis=1)
 
@@ -274,7 +275,7 @@ def suffix_of(kind: str) -> str:
 def write_sample(folder: Path, sample: Sample, config: Sampling, options: OutputOptions) -> list[Path]:
     """Write one sample, with and without locked feet, in all requested formats except html. Returns the paths of the files.
 
-    The .npy files contain joints in metres at the motion's frame rate; `options` apply to the other formats only.
+    The .npy files contain joints in metres at the motion's frame rate; `options` do not apply to them.
     """
     from motion.files.export import DEFAULT_OUTPUT, export
 

@@ -75,7 +75,7 @@ def all_exist(folder: Path, names: Sequence[str]) -> bool:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Read the record of a result folder; {} if there is none. Raises `UserError` if it is damaged or has another version."""
+    """Read the record of a result folder; {} if there is none. Raises `UserError` for a damaged record or another version."""
     path = folder / RECORD
     if not path.is_file():
         return {}
@@ -83,7 +83,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
         version = record["version"]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: not a readable record of results ({error}); delete it, or choose another --ext") from None
+        raise UserError(f"{path}: not a readable record of results ({error}); delete this file, or choose another --ext") from None
     if version != VERSION:
         raise UserError(f"{path}: has version {version}, but this code reads version {VERSION}; choose another --ext")
     return record

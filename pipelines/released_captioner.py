@@ -52,7 +52,7 @@ class ReleasedCaptioner(MotionToText):
         self.mean, self.std = (torch.as_tensor(row, device=loader.device) for row in statistics.rows)
 
     def _statistics_folder(self) -> Path:
-        """The folder of mean.npy and std.npy, in the run's folder or in that of another released model of the dataset."""
+        """The folder of mean.npy and std.npy, in the folder of the run or of another released model of the dataset."""
         default = self.folder / "meta"
         shared = [run.folder / "meta" for run in runs_in(self.checkpoints_dir, self.run.dataset_name, SHARED, released=True)]
         return next((folder for folder in [default, *shared] if (folder / "mean.npy").is_file()), default)

@@ -1,10 +1,10 @@
 """Select the run that a script uses.
 
 If the user names a run, the script uses this run. Otherwise, the script uses the run of the required kind in
-`<checkpoints_dir>/<dataset>/`. If this folder contains no such run, the script uses a downloaded release in this folder, and
-without a release, the embedded weights in `assets/demo`. If the folder contains several runs of the required kind, an error lists
-these runs. A damaged file is reported as damaged, not as missing. The kind of a run is read from the weights file; the name of the
-run does not matter.
+`<checkpoints_dir>/<dataset>/`. If this folder contains no such run, the script uses a downloaded release in this folder. If there
+is no release either, the script uses the embedded weights in `assets/demo`. If the folder contains several runs of the required
+kind, an error lists these runs. A damaged file is reported as damaged, not as missing. The kind of a run is read from the weights
+file; the name of the run does not matter.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Run:
 
     @property
     def known_as(self) -> str:
-        """The name that refers to this run in the metadata of other runs."""
+        """The name by which the metadata of other runs refer to the run."""
         return EMBEDDED if self.embedded else self.name
 
     @property
@@ -145,7 +145,7 @@ def resolve(kind: Kind, checkpoints_dir: str | Path | Sequence[str | Path], data
 
 
 def only(kind: Kind, runs: Sequence[Run], root: Path, datasets: Sequence[str]) -> Run:
-    """Return the only run in `runs`. Raises `MissingRun` if there is none. If there are several, a `UserError` lists them."""
+    """Return the only run in `runs`. Raises `MissingRun` if `runs` is empty; if it has several runs, a `UserError` lists them."""
     if len(runs) == 1:
         return runs[0]
     if not runs:
@@ -175,7 +175,7 @@ def runs_in(root: Path, dataset_name: str, kinds: Sequence[str], *, released: bo
     if damaged and not runs:
         raise UserError(damaged[0])
     for reason in damaged:
-        warning(f"{reason.partition(';')[0]}; this run is skipped")
+        warning(f"{reason.partition(';')[0]}; the run with this file is skipped")
     return runs
 
 
@@ -194,7 +194,7 @@ def weights_files(folder: Path) -> list[Path]:
 
 
 def _kind(path: Path) -> str | None:
-    """The kind of a weights file; None if the file belongs to another project. Raises `UserError` if it is damaged."""
+    """The kind of a weights file; None if the file belongs to another project. Raises `UserError` if the file is damaged."""
     try:
         return kind_of(path)
     except DamagedFile:
@@ -308,8 +308,9 @@ def resolve_generator(
 
     The companions are the residual transformer, the length predictor, the gap-filling transformer and the selector. If `name`
     selects a masked transformer that is neither embedded nor released, only the companions that the arguments name are used.
-    Otherwise, `_companion` selects every companion that the arguments do not name. A selector is selected only if `candidates`, the
-    number of motions to choose from, is above 1, or None and the masked transformer is embedded.
+    Otherwise, `_companion` selects every companion that the arguments do not name. A selector is selected in this way only if
+    `candidates`, the number of motions to choose from, is above 1, or if `candidates` is None and the masked transformer is
+    embedded.
 
     Raises the errors of `resolve`, and `UserError` if there are several companions of the same kind.
     """
@@ -327,14 +328,15 @@ def resolve_generator(
 
 
 def _companion(masked: Run, kind: str, released: bool) -> str:
-    """Return the name of the only run of a kind ("residual", "length", "filling" or "selector") that fits a masked transformer.
+    """Return the name of the run of a kind ("residual", "length", "filling" or "selector") that fits a masked transformer.
 
-    Returns "" if there is none. The run must have the same tokeniser as the masked transformer. If the runs are released, or if
-    several runs have this tokeniser, the run must also have the same text encoder as the masked transformer. The released length
-    estimator fits all released transformers. A selector uses no tokeniser, and fits all transformers that are not released.
+    Returns "" if no run fits. If several released runs fit, the first is used; if several other runs fit, raises `UserError`. The
+    run must have the same tokeniser as the masked transformer. If the runs are released, or if several runs have this tokeniser,
+    the run must also have the same text encoder as the masked transformer. The released length estimator fits all released
+    transformers. A selector uses no tokeniser, and fits all transformers that are not released.
     """
     if (kind == "filling" and masked.fills_gaps) or (kind == "selector" and released):
-        return ""  # a masked transformer that fills gaps needs no second one; no selector fits a released one
+        return ""  # a masked transformer that fills gaps needs no companion for gaps; no selector fits a released transformer
     runs = runs_in(masked.checkpoints_dir, masked.dataset_name, ("masked" if kind == "filling" else kind,), released=released)
     if kind == "filling":
         runs = [run for run in runs if run.fills_gaps]

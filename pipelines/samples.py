@@ -73,7 +73,7 @@ def loops(
     model: TextToMotion, batch: list[tuple[int, int]], texts: list[str], frames: Tensor | None, spec: DatasetSpec,
     sampling: SamplingSettings, first: int,
 ) -> Iterator[Sample]:  # fmt: skip
-    """Generate motions of `texts`, and regenerate the tokens around the seam of each, so that its end leads into its start."""
+    """Generate motions of `texts`, and regenerate the tokens around each motion's seam, so that its end leads into its start."""
     conditions = model.encoder(texts)
     tokens = model.count_tokens(conditions, frames, seed=sampling.seed, first_sample=first).clamp_min(SHORTEST_LOOP)
     codes = model.draw(conditions, tokens, sampling=sampling, first_sample=first)
@@ -128,7 +128,7 @@ class Plan(NamedTuple):
 def make_plan(config: EditT2M, frames: int) -> Plan:
     """Plan the edit of a source of `frames` frames. Raises `UserError` for lengths out of range, or if there is nothing to edit."""
     if config.after and config.motion_length:
-        raise UserError("--after and --motion_length (the length of the whole result) cannot be combined; give one of them")
+        raise UserError("--after and --motion_length (the length of the whole edited motion) cannot be combined; give one of them")
     lengths = {flag: getattr(config, flag) for flag in ("before", "after", "motion_length")}
     before, after, total = (rounded(length, LONGEST, f"--{flag}") if length else 0 for flag, length in lengths.items())
     if total:
@@ -139,7 +139,7 @@ def make_plan(config: EditT2M, frames: int) -> Plan:
     sections = read_sections(config.mask_edit_section, frames)
     if config.loop:
         if sections or before or after:
-            raise UserError("--loop cannot be combined with other edits; edit the motion first, then loop the result")
+            raise UserError("--loop cannot be combined with other edits; edit the motion first, then loop the edited motion")
         if frames < STRIDE * SHORTEST_LOOP:
             raise UserError(f"--loop: the motion has {frames} frames; at least {STRIDE * SHORTEST_LOOP} are needed")
         return Plan(frames, [], 0, 0)

@@ -29,7 +29,7 @@ from utils.checkpoint import drop_old_caches, load_weights, save_weights
 from utils.errors import UserError, note
 from utils.progress import progress
 
-READ_AT_ONCE = 256  # number of files per block; the features of a block are in memory together
+READ_AT_ONCE = 256  # number of files per block; all features of a block are in memory at the same time
 SAVE_EVERY = 8  # number of blocks after which the partial index is saved
 
 
@@ -83,7 +83,7 @@ class MotionIndex:
 
 
 def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path, options: InputOptions = AS_STATED) -> MotionIndex:
-    """Load the index of all motion files under `folder`, or build it if there is none for these files and this model.
+    """Load the index of all motion files under `folder`. If there is no index for these files and this model, build it.
 
     Files that do not contain a motion of the dataset's skeleton are skipped and listed on stderr. Raises `UserError` if no motion
     is left.
@@ -122,7 +122,7 @@ def build_index(
 ) -> tuple[dict[str, Tensor], list[Path]]:
     """Build an index. Returns its tensors, and the list of files to which `owners` refers.
 
-    Intermediate results are saved to the file `partial` from time to time, so that an interrupted run can resume.
+    The partial index is saved to the file `partial` after every `SAVE_EVERY` blocks, so that interrupted indexing can resume.
     """
     used: list[Path] = []
     faults: list[str] = []

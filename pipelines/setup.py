@@ -49,7 +49,7 @@ def find_generator(config: Sampling) -> Generator:
 
 
 def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
-    """Load the models of `runs`, and print their paths and text encoder. Raises `UserError` if they cannot be loaded."""
+    """Load the models of `runs`, and print the paths and the text encoder. Raises `UserError` if a model cannot be loaded."""
     from pipelines.text2motion import TextToMotion
     from utils.runtime import resolve_device
 
@@ -58,18 +58,19 @@ def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
     model = TextToMotion.load(*runs.masked.address, **runs.companions, **settings)
     print(f"weights: {runs}; text encoder: {model.encoder.title}")
     if model.residual is None and model.tokeniser.num_quantizers > 1:
-        note("no --res_name: only the base tokens are decoded, so motion is coarser")
+        note("no --res_name: only the base tokens are decoded, so motion is coarser than with residual tokens")
     return model
 
 
 def note_causal_loops(model: TextToMotion) -> None:
     """Print a note if there is no masked transformer with full attention, which loops need."""
     if model.filling is None and model.masked.config.attention != "full":
-        note("no masked transformer with full attention (--fill_name): the end of a loop is generated without seeing its start")
+        effect = "the end of a loop is generated without the loop's start as input"
+        note(f"no masked transformer with full attention (--fill_name): {effect}")
 
 
 def standard_body(model: TextToMotion, spec: DatasetSpec) -> np.ndarray | None:
-    """The rest pose (J, 3), in metres, that all animated files of a dataset share; None if its bone lengths are not known.
+    """The rest pose (J, 3), in metres, that all animated files of a dataset share; None if the bone lengths are not known.
 
     The bone lengths of HumanML3D's skeleton are constants. The bone lengths of KIT-ML's skeleton are medians over clips of the
     dataset, if the dataset folder exists; the pelvis and chest come from the dataset's mean pose.

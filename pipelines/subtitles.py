@@ -13,7 +13,7 @@ from utils.errors import readable
 
 
 class CaptionedWindow(NamedTuple):
-    """A window of a motion: file, start and end in seconds, and captions, best first, with log-odds that they match the motion."""
+    """A window of a motion: file, start and end in seconds, and captions, best first, each with log-odds of matching the motion."""
 
     file: Path
     start: float
@@ -86,7 +86,7 @@ def unique_names(files: Sequence[Path], suffix: str) -> dict[Path, str]:
 
 
 def write_captions(folder: Path, windows: Sequence[CaptionedWindow], formats: Sequence[str]) -> None:
-    """Write captions.txt (the table), captions.json and one .srt per motion, if they are in `formats`.
+    """Write captions.txt (the table), captions.json and one .srt per motion, each only if its format is in `formats`.
 
     The windows of a motion must be consecutive in `windows`.
     """

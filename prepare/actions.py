@@ -2,8 +2,8 @@
 
 A label is the action in a Bandai-Namco file name ("wave-left-hand"; called *content* in this package), CMU's description of a
 capture ("sit on high stool, stand up"), the name of an HDM05 class converted to words, or a caption. A label can name several
-actions. The first one is the main action. The main action determines how often the clip is sampled in training, and under which
-action the clip is listed in reports.
+actions. The action that comes first in the tables below is the main action of the clip. The main action determines how often the
+clip is sampled in training, and under which action the clip is listed in reports.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def lower_words(label: str) -> str:
 
 
 def actions_in(label: str, source: str = "") -> tuple[str, ...]:
-    """Return the actions that a label or caption names, the main action first; empty if no action is named.
+    """Return the actions that a label or caption names, the main action first. If the label names no action, the tuple is empty.
 
     Args:
         label: description in words or, for Bandai-Namco, a content such as "walk-turn-left".

@@ -1,6 +1,6 @@
 """Verb phrases for `prepare/everyday.py`: activities that the label of a clip names, but that cannot be detected in its joints.
 
-Data only, in the format of `prepare/verbs.py`. The placeholder {animal} stands for an animal with its article.
+This module contains only data, in the format of `prepare/verbs.py`. The placeholder {animal} stands for an animal and its article.
 """
 
 from __future__ import annotations

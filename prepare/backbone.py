@@ -1,11 +1,11 @@
-"""Reduce a BERT folder: keep its first layers, and the word pieces in the given captions.
+"""Reduce a BERT model: keep only its first layers, and only the embeddings of word pieces that the given captions need.
 
     python -m prepare.backbone --texts dataset/Open/texts --layers 4 --out checkpoints/minilm4
 
 Most weights of a small BERT are embeddings of words that no caption contains. This script keeps the special tokens, all word pieces
-of the captions, and single letters, so that any English word can still be spelled. The given captions are tokenised into the same
-word pieces as before, so the kept layers compute the same hidden states for these captions. The result is an ordinary BERT folder
-(`config.json`, `model.safetensors`, `vocab.txt`).
+of the captions, and single letters, so that any English word can still be spelled. The reduced tokeniser splits the given captions
+into the same word pieces as the original tokeniser. For these captions, the kept layers therefore compute the same hidden states
+as in the original model. The output folder is an ordinary BERT folder (`config.json`, `model.safetensors`, `vocab.txt`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
 
     source, out = Path(config.bert) if config.bert else minilm_folder(), Path(config.out)
     if (out / "model.safetensors").exists():
-        raise UserError(f"--out {out}: already contains a model; choose another folder or remove it")
+        raise UserError(f"--out {out}: already contains a model; choose another folder, or remove this folder")
     captions = [caption for texts in config.texts for caption in read_texts(Path(texts))]
     words, layers = cut(source, captions, config.layers, out)
     size = (out / "model.safetensors").stat().st_size / 2**20
@@ -71,7 +71,8 @@ def read_texts(path: Path) -> list[str]:
 def cut(source: Path, captions: list[str], layers: int, out: Path) -> tuple[int, int]:
     """Write the reduced BERT folder `out` and return the numbers of kept word pieces and layers.
 
-    Keeps all layers if `layers` is 0. Raises `UserError` if the folder `source` is unusable or has fewer than `layers` layers.
+    If `layers` is 0, all layers are kept. Raises `UserError` if the folder `source` contains no usable model, or if this model has
+    fewer than `layers` layers.
     """
     from models.bert import BertConfig, load_tokenizer
     from utils.checkpoint import atomic_path, load_weights, save_weights
@@ -98,7 +99,7 @@ def cut(source: Path, captions: list[str], layers: int, out: Path) -> tuple[int,
 
 
 def needed(tokenizer: Tokenizer, captions: list[str]) -> list[str]:
-    """The word pieces to keep: first the special tokens, so that [PAD] has the id 0, then other pieces in their previous order."""
+    """The word pieces to keep: first the special tokens, so that [PAD] has the id 0, then other pieces in the original order."""
     vocabulary = tokenizer.get_vocab()
     unique = list(dict.fromkeys(caption.lower() for caption in captions))
     used = set()
@@ -113,7 +114,8 @@ def needed(tokenizer: Tokenizer, captions: list[str]) -> list[str]:
 
 
 def parts(state: dict[str, Tensor], rows: list[int], layers: int) -> Iterator[tuple[str, Tensor]]:
-    """Yield (name, tensor) of the reduced BERT: word embeddings of `rows`, first `layers` layers, no pretraining heads."""
+    """Yield each weight (name, tensor) of the reduced BERT. The weights are the rows `rows` of the word embeddings and the first
+    `layers` layers, without pretraining heads."""
     for name, value in state.items():
         stem = name.removeprefix("bert.")
         is_dropped_layer = stem.startswith("encoder.layer.") and int(stem.split(".")[2]) >= layers

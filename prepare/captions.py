@@ -1,8 +1,8 @@
-"""Generate captions of a clip from its action (content or label), its style, and facts measured in its joints (`motion/facts`).
+"""Generate captions of a clip from its action (content or label), its style, and facts measured on its joints (`motion/facts`).
 
-The random seed is the name of the clip, so every run generates the same captions for this clip. Sides, counts, angles, heights and
-distances are measured, never taken from the label. As in HumanML3D, captions are in lower case, with or without a full stop. If the
-argument `wide` of a function is true, the function also uses the additional phrases of `prepare/wordings.py`.
+The random seed is the name of the clip, so every build generates the same captions for this clip. Sides, counts, angles, heights
+and distances are measured, never taken from the label. As in HumanML3D, captions are in lower case, with or without a full stop. If
+the argument `wide` of a function is true, the function also uses the additional phrases of `prepare/wordings.py`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from prepare.everyday import write_clause
 from prepare.grammar import gerund, imperative, progressive
 from utils.errors import UserError
 
-MAX_WORDS = 18  # longer captions are used only if no shorter one is drawn
-FURTHER = 8  # number of additional captions of a training clip, which use a larger set of phrases
+MAX_WORDS = 18  # captions with more words are used only if no shorter caption is drawn
+FURTHER = 8  # number of additional captions of a training clip; these captions use a larger set of phrases
 BARE = 0.3  # fraction of the additional captions that have no subject
 LABEL_MOODS = {"sad": "sad", "sexy": "feminine"}  # words of labels → styles
 Clause = Callable[[Voice, bool], str]  # (voice, whether to state measured details) → clause
@@ -47,7 +47,8 @@ def subject_of(rng: random.Random, mood: phrases.Mood, placement: str, wide: boo
 
 
 def compose(rng: random.Random, clause_of: Clause, mood: phrases.Mood, rich: bool, wide: bool = False) -> tuple[str, str]:
-    """Return a caption (subject, clause and mood) and its clause alone. If `rich`, the clause states a measured detail."""
+    """Return a caption (subject, clause and mood), and the clause of this caption. If `rich`, the clause states a measured
+    detail."""
     placements = [name for name in ("adjectives", "adverbs", "tails", "tails", "subjects") if getattr(mood, name)]
     placement = rng.choice(placements) if placements else ""
     voice = Voice(rng, *subject_of(rng, mood, placement, wide), wide)
@@ -76,7 +77,7 @@ def compose_bare(rng: random.Random, clause_of: Clause, mood: phrases.Mood, rich
 
 
 def widened(mood: phrases.Mood) -> phrases.Mood:
-    """A mood with the additional phrases of `prepare/wordings.py`."""
+    """A copy of a mood to which the additional phrases of `prepare/wordings.py` are added."""
     extended = {name: getattr(mood, name) + wordings.MORE.get(getattr(mood, name), ()) for name in ("adverbs", "tails")}
     return replace(mood, **extended)
 
@@ -93,7 +94,7 @@ def add_tail(voice: Voice, sentence: str, mood: phrases.Mood) -> str:
 
 
 def clause_writer(name: str, content: str, facts: Facts, label: str) -> Clause:
-    """Return a function that writes clauses about a clip: from the label or, if the label is empty, from the content.
+    """Return a function that writes clauses about a clip from its label or, if the label is empty, from its content.
 
     Raises `UserError` if the label is empty and the content is unknown.
     """
@@ -105,7 +106,10 @@ def clause_writer(name: str, content: str, facts: Facts, label: str) -> Clause:
 
 
 def mood_of(name: str, style: str, label: str) -> phrases.Mood:
-    """Return the mood that the label names, or else the mood of the style. Raises `UserError` for an unknown style."""
+    """Return the mood that the label names. If the label names no mood, return the mood of the style.
+
+    Raises `UserError` if this style is unknown.
+    """
     moods = (mood for word, mood in LABEL_MOODS.items() if re.search(rf"\b{word}", label.lower()))
     style = next(moods, phrases.SAME_MOOD.get(style, style) or "normal")
     if style not in phrases.MOODS:
@@ -116,22 +120,22 @@ def mood_of(name: str, style: str, label: str) -> phrases.Mood:
 def captions(name: str, content: str, style: str, joints: np.ndarray, label: str = "", further: bool = False) -> list[str]:
     """Return different captions of one clip. A caption may express the style, state measured details, do both, or do neither.
 
-    A clip with a content has six captions, and a clip with a label has eight. For half of the clips, the first caption expresses
-    the style. Retrieval metrics use the first caption.
+    A clip with a content has six captions, and a clip with a label has eight captions. For half of the clips, the first caption
+    expresses the style. Retrieval metrics use the first caption.
 
     Args:
         name: name of the clip, used as random seed.
-        content, style: action and style in Bandai-Namco's file names. The styles "normal" and "" are not mentioned in captions.
+        content, style: action and style in Bandai-Namco's file names. Captions do not express the styles "normal" and "".
         joints: (T, 22, 3), metres, Y up, floor at 0, 20 frames per second.
-        label: description of the clip in words; replaces `content`.
-        further: whether to append up to eight captions with the additional phrases of `prepare/wordings.py`.
+        label: description of the clip in words. If it is not empty, `content` is ignored.
+        further: whether to append up to eight captions that also use the additional phrases of `prepare/wordings.py`.
 
     Raises:
         UserError: unknown content or style, or joints that `motion.facts.prove` rejects.
     """
     clause_of, mood = clause_writer(name, content, prove(joints), label), mood_of(name, style, label)
     plain = phrases.Mood(who=mood.who)
-    rng = random.Random(name)  # seeds from strings are the same in every process
+    rng = random.Random(name)  # a string as seed gives the same sequence in every process
     variants = [(plain, False), (mood, False), (plain, True), (mood, True), (mood, False), (mood, True)]
     if rng.random() < 0.5:
         variants[:2] = variants[1::-1]
@@ -158,10 +162,11 @@ def further_captions(name: str, clause_of: Clause, mood: phrases.Mood, texts: li
 def distinct(
     variants: list[tuple[phrases.Mood, bool]], write: Callable[[phrases.Mood, bool], tuple[str, str]], existing: Sequence[str] = ()
 ) -> list[str]:
-    """Return one text per variant (mood, rich). All texts differ from each other and from `existing`.
+    """Return one text for each pair (mood, rich) in `variants`. All texts differ from each other and from `existing`.
 
-    `write(mood, rich)` returns a text and its clause. Texts with a new clause and at most 18 words are preferred. A variant is left
-    out if all of its 20 drafts repeat other texts.
+    `rich` states whether the text contains a measured detail. `write(mood, rich)` drafts a text and returns this text and its
+    clause. For each pair, drafts of at most 18 words with a clause that no earlier text has are preferred. If 20 drafts for a pair
+    all repeat other texts, the pair gets no text.
     """
     texts, used = {text.rstrip("."): text for text in existing}, set()
     for mood, rich in variants:
@@ -173,7 +178,7 @@ def distinct(
                 if drafts[-1][:2] == (False, False):
                     break
         if drafts:
-            *_, text, clause = min(drafts, key=lambda draft: draft[:2])  # the first of the equally good drafts
+            *_, text, clause = min(drafts, key=lambda draft: draft[:2])  # `min` returns the first of equally good drafts
             texts[text.rstrip(".")] = text
             used.add(clause)
     return list(texts.values())[len(existing) :]
@@ -182,8 +187,8 @@ def distinct(
 def clauses(name: str, content: str, style: str, joints: np.ndarray, label: str = "", wide: bool = False) -> list[str]:
     """Return different verb phrases for one clip, without subject, mood and full stop ("sits down on a chair").
 
-    Four phrases are plain and four state measured details; `wide` doubles both numbers. For the other arguments and the errors, see
-    `captions`.
+    Four phrases state no measured details, and four do. If `wide` is true, there are eight phrases of each kind. For the other
+    arguments and the errors, see `captions`.
     """
     clause_of = clause_writer(name, content, prove(joints), label)
     mood_of(name, style, label)  # raises `UserError` for an unknown style

@@ -1,9 +1,11 @@
-"""Build HumanML3D's clips from captures: find, cut, mirror, compute features (Guo et al., CVPR 2022, and their public code).
+"""Build HumanML3D's clips: find captures, cut clips out of them, mirror the clips, and compute features.
+
+The steps are those of Guo et al. (CVPR 2022) and of their public code.
 
 `index.csv` lists the capture and the frames of each clip. A capture is an AMASS `.npz` file, from which SMPL-H computes joints, or
 an array of joints (T, 22 or more, 3) in the format of HumanML3D's `pose_data` (20 fps, Y and Z swapped). HumanAct12 is not part of
-AMASS and is always read from such arrays. A clip of T frames gives features (T - 1, 263) and joints (T - 1, 22, 3). Each clip is
-also written as a mirror image, whose name starts with M.
+AMASS and is always read from such arrays. A clip of T frames gives features (T - 1, 263) and joints (T - 1, 22, 3). The mirror
+image of each clip is written too. The name of a mirror image is the name of the clip with the prefix M.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ FPS = 20
 NUM_JOINTS = HUMANML3D.num_joints
 CHUNK = 16  # minimum number of clips whose features are computed in one batch, mirror images not counted
 UNCUT = "humanact12"  # dataset whose arrays are complete clips: `cut` returns them unchanged
-# Seconds to cut from the start of captures that begin with a standing pose. Frame numbers in index.csv refer to the rest.
+# Seconds to cut from the start of captures that begin with a standing pose. Frame 0 in index.csv is the first frame after the cut.
 LEAD_SECONDS = {"Eyes_Japan_Dataset": 3.0, "MPI_HDM05": 3.0, "TotalCapture": 1.0, "MPI_Limits": 1.0, "Transitions_mocap": 0.5}
 RENAMED = {  # folder names in index.csv → folder names in later releases of AMASS
     "BioMotionLab_NTroje": "BMLrub", "DFaust_67": "DFaust", "MPI_HDM05": "HDM05", "MPI_Limits": "PosePrior", "MPI_mosh": "MoSh",
@@ -39,7 +41,7 @@ RENAMED = {  # folder names in index.csv → folder names in later releases of A
 
 @dataclass(frozen=True)
 class Clip:
-    """One row of index.csv: the frames `start` to `end` - 1, at 20 fps, of the capture `source` (KIT/3/kick_high_left02_poses)."""
+    """One row of index.csv: frames `start` to `end` - 1, at 20 fps, of a capture `source` such as KIT/3/kick_high_left02_poses."""
 
     name: str
     source: PurePosixPath
@@ -62,7 +64,10 @@ class Outcome:
 
 
 def read_index(path: Path) -> list[Clip]:
-    """Read the clips that an `index.csv` lists. Raises `UserError` if the file or a column is missing, or if a row is malformed."""
+    """Read the clips that an `index.csv` lists.
+
+    Raises `UserError` if the file or a column is missing, or if a row is malformed.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
@@ -82,14 +87,14 @@ def read_index(path: Path) -> list[Clip]:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where captures come from: a folder of joint arrays, a folder of AMASS motions, and the body models by gender."""
+    """What captures are read from: a folder of joint arrays, a folder of AMASS motions, and the body models by gender."""
 
     joints: Path | None = None
     amass: Path | None = None
     models: dict[str, BodyModel] = field(default_factory=dict)
 
     def find(self, source: PurePosixPath) -> Path | None:
-        """Return the file of a capture, or None. A joint array is preferred to an AMASS motion."""
+        """Return the file of a capture, or None if there is no file. A joint array is preferred to an AMASS motion."""
         renamed = PurePosixPath(RENAMED.get(source.parts[0], source.parts[0]), *source.parts[1:])
         underscored = [str(name).replace(" ", "_") for name in (source, renamed)]
         paths = [self.joints / f"{source}.npy"] if self.joints else []
@@ -106,7 +111,7 @@ class Sources:
         motion = read_amass(path)
         if not motion.fps >= FPS:
             raise UserError(f"{path}: {motion.fps:g} frames per second; expected at least {FPS}")
-        model = self.models["male" if motion.gender == "male" else "female"]  # as published: no neutral model
+        model = self.models["male" if motion.gender == "male" else "female"]  # the published code uses no neutral model
         return model.joints(motion.every(int(motion.fps / FPS))).numpy()[..., [0, 2, 1]]
 
 

@@ -1,4 +1,4 @@
-"""Clauses of captions for Bandai-Namco's contents (walking, gestures, bows, fights, dances), from measured facts (`motion/facts`).
+"""Write clauses of captions for Bandai-Namco's contents (walking, gestures, bows, fights, dances) from facts (`motion/facts`).
 
 The functions select and combine phrases of `prepare/phrases.py`. If `rich` is true, a clause states a measured detail, such as a
 count, an angle, a height or a distance.
@@ -24,13 +24,13 @@ class Voice:
         self.rng, self.subject, self.words, self.wide = rng, subject, pronouns._asdict(), wide
 
     def pick(self, choices: tuple[str, ...], **words: str) -> str:
-        """Return a random phrase of `choices`. Its placeholders are filled with the pronouns and with `words`."""
+        """Return a random phrase of `choices`. The placeholders of the phrase are filled with the pronouns and with `words`."""
         if self.wide:
             choices += wordings.MORE.get(choices, ())
         return self.rng.choice(choices).format(**self.words, **words)
 
     def chance(self, probability: float) -> bool:
-        """True with this probability."""
+        """Return True with the given probability, and False otherwise."""
         return self.rng.random() < probability
 
 
@@ -57,14 +57,17 @@ def side(is_left: bool) -> str:
 
 # -------------------------------------------------------------------------------------------------- clauses by content
 def turning(voice: Voice, turn: Turn, rich: bool) -> str:
-    """The clause of a turn. A rich clause states the angle if it differs by at most 12° from a multiple of 45°."""
+    """The clause of a turn. A rich clause states the angle if it is at most 12° from one of the angles in `phrases.TURNS`."""
     angle = min((angle for angle in phrases.TURNS if angle), key=lambda angle: abs(angle - abs(turn.degrees)))
     named = angle if rich and abs(angle - abs(turn.degrees)) <= 12 else 0
     return voice.pick(phrases.TURNS[named], side=side(turn.degrees > 0))
 
 
 def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
-    """The clause of walking or running: direction and turns. A rich clause states the number of steps, distance, pace or lean."""
+    """The clause of walking or running, which states the direction and the turns.
+
+    A rich clause also states the number of steps, the distance, the pace or the lean.
+    """
     words_of = phrases.GAITS[gait]
     pace = int(np.searchsorted(words_of.limits, facts.speed))
     turns = [turning(voice, turn, rich) for turn in facts.turns]
@@ -95,7 +98,7 @@ def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
 
 
 def join_turn(voice: Voice, clause: str, turned: str, time: float, counted: bool) -> str:
-    """Join the clause of the travel (`clause`) and the clause of the turn (`turned`) in the order in which they happen.
+    """Join the clause about walking or running (`clause`) and the clause about a turn (`turned`) in temporal order.
 
     `time` is the time of the turn as a fraction of the clip. `counted` states whether `clause` mentions the number of steps or the
     distance of the whole clip, which includes the path after the turn.
@@ -111,7 +114,7 @@ def join_turn(voice: Voice, clause: str, turned: str, time: float, counted: bool
 
 
 def gesture(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
-    """The clause of raising, waving, saying goodbye, guiding or answering, with the raised hand or hands."""
+    """The clause of a gesture (raising a hand, waving, saying goodbye, guiding or answering), which names the raised hands."""
     up = [hand for hand in facts.hands if hand.level >= CHEST]
     up = up or [hand for hand in facts.hands if hand.level == WAIST and hand.raises]
     if not up:
@@ -139,7 +142,7 @@ def gesture(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
 
 
 def name_hands(voice: Voice, up: list[bool]) -> str:
-    """Words for the raised hands, such as 'her left hand' or 'both arms'. `up` states whether the (left, right) hand is raised."""
+    """Words for the raised hands, such as 'her left hand' or 'both arms'. `up` (left, right) states which hands are raised."""
     part = voice.rng.choice(("hand", "hand", "arm"))
     both_hands = voice.pick((f"both {part}s", f"both {part}s", f"both of {{their}} {part}s"))
     one_hand = voice.pick((f"{{their}} {side(up[0])} {part}",))
@@ -147,7 +150,7 @@ def name_hands(voice: Voice, up: list[bool]) -> str:
 
 
 def raise_details(voice: Voice, up: list[Hand], words: dict[str, str]) -> tuple[str, str]:
-    """Return an adverb (how often or how fast a hand is raised) and a clause (how long the hand stays up). Either may be ''."""
+    """Return an adverb (how often or how fast a hand is raised) and a clause (how long the hand stays up). Both may be ''."""
     raises, rise, seconds = max(h.raises for h in up), max(h.rise for h in up), round(min(h.held for h in up))
     if raises > 1:
         return times(voice, raises), ""
@@ -162,7 +165,7 @@ def raise_details(voice: Voice, up: list[Hand], words: dict[str, str]) -> tuple[
 def wave_details(voice: Voice, up: list[Hand]) -> list[str]:
     """Return candidate phrases that state how often or how fast a raised hand waves."""
     waves, seconds = max(hand.waves for hand in up), max(hand.held for hand in up)
-    if waves < 2:  # the whole arm moves up and down
+    if waves < 2:  # the hand does not wave; the whole arm moves up and down
         return []
     fast, slow = (voice.pick(phrases.WAVE_PACES[pace]) for pace in ("fast", "slow"))
     return [times(voice, waves)] * 2 + [fast] * (waves > 1.4 * seconds) + [slow] * (waves < 0.8 * seconds)
@@ -180,8 +183,8 @@ def bow(voice: Voice, facts: Facts, rich: bool) -> str:
 
 
 def fight(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
-    """The clause of punches or kicks, which names the hand or leg. Without a detected punch or kick, the clause of a fighting
-    stance."""
+    """The clause of punches or kicks, which names the hand or leg. If no punch or kick is detected, the clause describes a fighting
+    stance instead."""
     counts = facts.pair(kind)
     if not any(counts):
         return voice.pick(phrases.STANCES)

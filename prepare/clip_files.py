@@ -23,7 +23,7 @@ from utils.workers import Process
 
 COMPOSED = "composed"  # `Clip.source` of compositions (prepare/compose.py)
 BATCH = 64  # clips per batch of feature computation
-TAG_BATCH = 4096  # captions tagged in one batch; fixed, so that results do not depend on the number of processes
+TAG_BATCH = 4096  # captions tagged in one batch; a constant, so that the tokens do not depend on the number of processes
 
 
 def write_motions(clips: Sequence[Clip], folder: Path, process: Process) -> None:
@@ -51,9 +51,10 @@ def load_clip_joints(folder: Path, name: str) -> np.ndarray:
 
 
 def make_captions(clips: Sequence[Clip], folder: Path, process: Process) -> dict[str, tuple[str, ...]]:
-    """Return the captions of each clip, by clip name: human captions, or else captions generated from label and joints.
+    """Return the captions of each clip, by clip name.
 
-    Clips of the training split get more generated captions than other clips.
+    For clips without human captions, captions are generated from the action or label, the style and the joints. A clip of the
+    training split gets more generated captions than a clip of another split.
     """
     uncaptioned = [clip for clip in clips if not clip.captions]
     jobs = [(clip.name, clip.content, clip.style, clip.label, clip.split == "train", folder) for clip in uncaptioned]
@@ -62,13 +63,13 @@ def make_captions(clips: Sequence[Clip], folder: Path, process: Process) -> dict
 
 
 def describe(job: tuple[str, str, str, str, bool, Path]) -> tuple[str, ...]:
-    """Generate the captions of a clip. A job is (name, content, style, label, whether the clip is in train, dataset folder)."""
+    """Generate the captions of a clip. `job` is (name, content, style, label, whether the clip is in train, dataset folder)."""
     name, content, style, label, in_train, folder = job
     return tuple(caption_by_rule(name, content, style, load_clip_joints(folder, name), label=label, further=in_train))
 
 
 def write_texts(captions: dict[str, tuple[str, ...]], folder: Path, process: Process) -> None:
-    """Append each caption with its tokens, as a caption of the whole clip, to `folder`/texts/<name>.txt.
+    """Append the captions of each clip and their tokens to `folder`/texts/<name>.txt. Each caption describes the whole clip.
 
     Raises `UserError` if spaCy's model is not installed.
     """
@@ -86,7 +87,7 @@ def write_texts(captions: dict[str, tuple[str, ...]], folder: Path, process: Pro
 
 
 def write_published(names: Sequence[str], published: dict[str, bytes], folder: Path) -> None:
-    """Write HumanML3D's caption files of the named clips. Raises `UserError` if `published` lacks one of these clips."""
+    """Write HumanML3D's caption files of the clips `names`. Raises `UserError` if `published` lacks one of these clips."""
     (folder / "texts").mkdir(exist_ok=True)
     if missing := [name for name in names if name not in published]:
         examples = f"{', '.join(missing[:5])} ({len(missing)} in total)"
@@ -98,9 +99,9 @@ def write_published(names: Sequence[str], published: dict[str, bytes], folder: P
 def write_splits(clips: Sequence[Clip], folder: Path) -> None:
     """Write lists of clip names: one list per split, train_val.txt, all.txt, test_cmu.txt and composed.txt.
 
-    test_cmu.txt lists the clips of test.txt that are segments of HumanML3D. test_everyday.txt contains, besides the clips of its
-    split, the clips of test_cmu.txt that have a label. composed.txt lists the compositions in train.txt. The lists test_cmu.txt,
-    test_everyday.txt, test_unseen.txt and composed.txt are written only if they are not empty.
+    test_cmu.txt lists the clips of test.txt that are segments of HumanML3D. test_everyday.txt lists all clips of the split
+    `test_everyday` and, in addition, the clips of test_cmu.txt that have a label. composed.txt lists the compositions in train.txt.
+    The lists test_cmu.txt, test_everyday.txt, test_unseen.txt and composed.txt are written only if they are not empty.
     """
     lists = {split: {split} for split in SPLITS} | {"train_val": {"train", "val"}, "all": set(SPLITS)}
     names = {name: {clip.name for clip in clips if clip.split in splits} for name, splits in lists.items()}
@@ -112,7 +113,7 @@ def write_splits(clips: Sequence[Clip], folder: Path) -> None:
 
 
 def write_actions(clips: Sequence[Clip], folder: Path) -> None:
-    """Write `folder`/actions.csv: main action, source and seconds of each clip."""
+    """Write `folder`/actions.csv, which states the main action, the source and the duration in seconds of each clip."""
     with (folder / "actions.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("clip", "action", "source", "seconds"))

@@ -1,8 +1,8 @@
 """Compositions of the `open` dataset: several actions in sequence, or the arms of one clip combined with the legs of another.
 
 Pieces of training clips (`prepare/pieces.py`) are joined where their poses and velocities match best (`prepare/splice.py`). Pieces
-that do not fit are rejected and redrawn. Captions describe all pieces (`prepare/compose_captions.py`). Each composition depends
-only on the seed, its number and the clips.
+that do not fit are rejected, and other pieces are drawn. Captions describe the actions of the pieces
+(`prepare/compose_captions.py`). A composition depends only on the random seed, the number of the composition and the clips.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from prepare.takes import Clip
 from utils.errors import UserError
 from utils.workers import Process
 
-SHORTEST, LONGEST = 24, 196  # limits of the rows of features in a composition; its joints have one frame more
+SHORTEST, LONGEST = 24, 196  # minimum and maximum number of rows of features in a composition; it has one more frame of joints
 KINDS = {  # probability of each kind of composition
     "pair": 0.15, "outing": 0.25, "stop": 0.05, "rest": 0.1, "triple": 0.1, "repeat": 0.1, "overlay": 0.25,
 }  # fmt: skip
@@ -32,15 +32,16 @@ DRAWS, PATIENCE, TRIES = 96, 24, 6  # maximum number of draws for one compositio
 JOB = 256  # number of compositions that one process draws at a time
 CANDIDATES = 6  # number of pieces from which the best continuation is chosen
 CLOSE = 0.32  # m; maximum distance, in position and velocity, between two poses that are joined
-BRIDGE = 16  # frames reserved for a transition, including the motion after the first action and before the second
+BRIDGE = 16  # number of frames between two actions that are reserved for the transition
 GESTURES = ("wave", "point", "raise an arm", "drink", "wash", "circle the arms")  # actions of the arms alone
 COUNTED = (  # actions whose repetitions can be counted
     "jump", "hop", "kick", "squat", "throw", "bow", "cartwheel", "touch elbow to knee", "circle the arms", "punch",
 )  # fmt: skip
-FOLLOWS = {"sit down": ("stand up",), "lie down": ("get up from the floor",)}  # the only possible next actions
-UP = tuple(action for after in FOLLOWS.values() for action in after)  # actions that begin seated or lying; none follows a walk
-STOPPED = (24, 50)  # minimum and maximum frames of standing still after a walk or run, or after an action of `COUNTED`
-RARE = 0.25  # `power` of `Pieces.action` for actions that mostly have few clips: raises their probability
+FOLLOWS = {"sit down": ("stand up",), "lie down": ("get up from the floor",)}  # action → the only actions that may come next
+# Actions that begin seated or lying. In an outing with such an action, the walk or run comes after the action.
+UP = tuple(action for after in FOLLOWS.values() for action in after)
+STOPPED = (24, 50)  # minimum and maximum number of frames of standing still after a walk or run, or after an action of `COUNTED`
+RARE = 0.25  # value of `power` in `Pieces.action` that draws actions with few clips more often than the default
 STRAIGHT_ON = ("walk", "run")  # gaits of an outing
 UPRIGHT = 25.0  # degrees; if the person leans farther, a gesture is not combined with the legs of another clip
 
@@ -61,8 +62,9 @@ class Composed:
 def compose(clips: Sequence[Clip], fraction: float, seed: int = 0, process: Process = map) -> list[Composed]:
     """Return compositions of `clips`, which must be in the training split and have the joints that are stored in the dataset.
 
-    `fraction` is the number of compositions divided by the total number of clips and compositions. Raises `UserError` if `fraction`
-    is not from 0 to 0.9. Fewer compositions are returned if some pieces do not fit. `process` is the `map` that runs the jobs.
+    `fraction` is the number of compositions divided by the total number of clips and compositions. If no pieces fit for some
+    compositions, fewer compositions are returned. `process` works like `map` and runs the jobs. Raises `UserError` if `fraction` is
+    not from 0 to 0.9.
     """
     if not 0 <= fraction <= 0.9:
         raise UserError(f"fraction of compositions {fraction}: outside 0 to 0.9; choose a value such as 0.3")
@@ -76,7 +78,7 @@ def compose(clips: Sequence[Clip], fraction: float, seed: int = 0, process: Proc
 
 
 def draw_all(numbers: Sequence[int], clips: Sequence[Clip], seed: int) -> list[Composed]:
-    """Draw the compositions with these numbers. Numbers for which no pieces fit are skipped."""
+    """Draw the compositions with the given `numbers`. If no pieces fit for a number, this number is skipped."""
     pieces = Pieces(clips)
     if not pieces.clips:
         return []
@@ -89,7 +91,7 @@ def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
     for number in range(DRAWS):
         if number % PATIENCE == 0:
             kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
-        if number % TRIES == 0:  # actions that seldom fit together are tried several times, so that they do not become rare
+        if number % TRIES == 0:  # otherwise, actions that seldom fit together would become rare
             actions = actions_of(pieces, rng, kind)
         result = overlay(pieces, name, rng, *actions) if kind == "overlay" else chain(pieces, name, rng, actions)
         if result and result.captions:
@@ -98,7 +100,7 @@ def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
 
 
 def actions_of(pieces: Pieces, rng: random.Random, kind: str) -> list[str]:
-    """Draw the actions of a composition of this kind: a gait and a gesture for an overlay, otherwise the actions in sequence."""
+    """Draw the actions of a composition of this kind: a gait and a gesture for an overlay, otherwise actions in temporal order."""
     if kind == "overlay":
         return [pieces.action(rng, GAITS), pieces.action(rng, GESTURES, RARE)]
     if kind == "repeat":
@@ -125,7 +127,7 @@ def outing(pieces: Pieces, rng: random.Random) -> list[str]:
 
 # ------------------------------------------------------------------------------------------------------------ sequences
 def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str]) -> Composed | None:
-    """Compose these actions in sequence. Returns None if the drawn pieces do not fit."""
+    """Join pieces that show the given actions, in sequence. Returns None if the drawn pieces do not fit."""
     if not all(actions):
         return None
     counted = len(set(actions)) == 1 and actions[0] in COUNTED
@@ -165,7 +167,7 @@ def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], joints
 
 
 def follows(strand: Strand | None, piece: Piece, counted: bool) -> bool:
-    """Whether `piece` may come next.
+    """Whether `piece` may follow the last piece of `strand`.
 
     If `counted`, the action and the variant of `piece` must equal the action and the variant of the last piece. Otherwise, the
     action or the variant must differ.
@@ -179,7 +181,8 @@ def follows(strand: Strand | None, piece: Piece, counted: bool) -> bool:
 
 @dataclass(frozen=True)
 class Strand:
-    """A partial sequence. Its motion continues after the last action, so that the next piece can follow at the best frame."""
+    """An unfinished sequence of pieces. Its motion continues after the last action, so that the next piece can be joined at the
+    frame that fits best."""
 
     joints: ndarray  # (T, 22, 3), metres
     leave: tuple[int, int]  # range [start, stop) of the frames after which the next piece may start
@@ -231,7 +234,7 @@ def extend(strand: Strand | None, candidates: Sequence[Piece]) -> Strand | None:
 
 # -------------------------------------------------------------------------------------------------- at the same time
 def overlay(pieces: Pieces, name: str, rng: random.Random, gait: str, gesture: str) -> Composed | None:
-    """Compose a gait of the legs and a gesture of the arms. Returns None if the drawn pieces do not fit."""
+    """Combine a gait of the legs with a gesture of the arms. Returns None if the drawn pieces do not fit."""
     below, above = ((pieces.draw(rng, action) or [None])[0] for action in (gait, gesture))
     if below is None or above is None:
         return None

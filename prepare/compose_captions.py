@@ -1,4 +1,4 @@
-"""Captions of compositions: templates with clauses of the parts ("waves with their left hand") in forward or reverse order."""
+"""Captions of compositions. Templates combine the clauses of the pieces ("waves with their left hand"), in either order."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MOST_WORDS = 18
 COUNT = 6  # number of captions of one composition
 SEEDS = 3  # number of draws of clauses for a repeated action
 
-# {who} is the subject; {again} is the second mention of the subject. {a}, {b}, {c} are clauses in the third person, in order;
-# {as}, {bs}, {cs} are their gerunds, and {a_bare}, {b_bare}, {c_bare} their base forms. The templates MORE_… are used only for
-# additional captions, that is, if there are `existing` captions.
+# {who} is the subject; {again} is the second mention of the subject. {a}, {b}, {c} are the clauses of the first, second and third
+# piece in the third person; {as}, {bs}, {cs} are the gerunds of these clauses, and {a_bare}, {b_bare}, {c_bare} are the base forms.
+# The templates MORE_… are used only for additional captions, that is, if there are `existing` captions.
 FORWARD = {
     2: (
         "{who} {a}, then {b}", "{who} {a}, then {b}", "{who} {a} and then {b}", "{who} {a} then {b}",
@@ -102,7 +102,7 @@ def sequence(rng: random.Random, pieces: Sequence[Piece], existing: Sequence[str
 
 
 def alone(rng: random.Random, pieces: Sequence[Piece], existing: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return captions that describe only the first piece. They do not mention that the person stands still afterwards."""
+    """Return captions that describe only the first piece. The second piece, in which the person stands still, is not mentioned."""
     templates = ALONE + MORE_ALONE if existing else ALONE
     return write(rng, templates, templates, [pieces[0].clauses(wide=bool(existing))], existing=existing)
 
@@ -135,8 +135,9 @@ def write(
 ) -> tuple[str, ...]:  # fmt: skip
     """Fill templates with clauses, and return different captions of at most `MOST_WORDS` words.
 
-    Templates are drawn alternately from `forward` and `backward`. The result has up to `COUNT` captions. If there are `existing`
-    captions, the result has up to `FURTHER` additional captions, which also use the subjects of `prepare/wordings.py`.
+    Templates are drawn alternately from `forward` and `backward`. If `existing` is empty, up to `COUNT` captions are returned.
+    Otherwise, up to `FURTHER` captions that differ from the `existing` captions are returned; these captions also use the subjects
+    of `prepare/wordings.py`.
     """
     if not all(clauses):
         return ()

@@ -4,7 +4,7 @@
     bash prepare/download_evaluator.sh     # the matching evaluator → checkpoints/
     bash prepare/download_glove.sh         # word vectors of the matching evaluator → glove/
 
-With `--kit`, the files for KIT-ML are downloaded as well. With `--captioner`, LaMP's captioner (7 GB) is downloaded as well.
+With `--kit`, the files for KIT-ML are downloaded as well. With `--captioner`, LaMP's captioner (a file of 7 GB) is downloaded, too.
 Existing files are never overwritten, and interrupted downloads resume. Each file is moved to its final path only after its size,
 integrity and content have been checked.
 """
@@ -33,12 +33,12 @@ DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t
 CAPTIONER = "lamp_m2t"
 RVQ = "rvq_nq6_dc512_nc512_noshare_qdp0.2"
 RELEASES = Limits(size=8 << 30)
-IGNORED = ("__MACOSX", ".DS_Store")  # files of macOS in archives
+IGNORED = ("__MACOSX", ".DS_Store")  # names that macOS adds to archives; they are not extracted
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A checkpoint file to download into a new run folder."""
+    """A checkpoint file to download, and the new folder in which it is stored."""
 
     url: str
     folder: Path  # <checkpoints_dir>/<dataset_name>/<name>
@@ -48,7 +48,8 @@ class Weights:
 
 @dataclass(frozen=True)
 class Archive:
-    """A .zip archive to extract to `folder`. It must contain the file `member`. `kind` is the kind of model in it, or None."""
+    """A .zip archive to extract to `folder`. The archive must contain the file `member`, which is a model of the kind `kind`, or no
+    model if `kind` is None."""
 
     url: str
     folder: Path
@@ -98,7 +99,7 @@ def wanted(config: Download, root: Path) -> list[Weights | Archive]:
 
 
 def get_weights(item: Weights, root: Path) -> None:
-    """Download a checkpoint file. Raises `UserError` if the download fails or the content is not as expected."""
+    """Download a checkpoint file. Raises `UserError` if the download fails, or if the file is damaged or of another kind."""
     target = item.folder / "model" / "latest.tar"
     if (item.folder / "model").exists():
         return print(f"{item.folder}: exists already")
@@ -124,7 +125,7 @@ def get_archive(item: Archive, root: Path) -> None:
     if problem := damage(download) if zipfile.is_zipfile(download) else "is not a .zip archive":
         reject(download, problem)
     unpacked = download.with_suffix("")
-    shutil.rmtree(unpacked, ignore_errors=True)  # left by an interrupted run
+    shutil.rmtree(unpacked, ignore_errors=True)  # left by an interrupted extraction
     with zipfile.ZipFile(download) as archive:
         archive.extractall(unpacked)
     member = next((path for path in sorted(unpacked.rglob(Path(item.member).name)) if path.match(f"*/{item.member}")), None)
@@ -145,7 +146,7 @@ def get_archive(item: Archive, root: Path) -> None:
 
 
 def get_clip(root: Path) -> None:
-    """Download CLIP's weights (the text encoder of MoMask's models) and check them against the hash in their URL."""
+    """Download CLIP, the text encoder of MoMask's models, and compare the hash of the file with the hash in the URL."""
     from models.clip import ADDRESS, FILE, find_clip
 
     try:
@@ -162,7 +163,7 @@ def get_clip(root: Path) -> None:
 
 
 def get_opt_tokeniser(root: Path) -> None:
-    """Download the tokeniser of OPT, which LaMP's captioner uses. Raises `UserError` if the download or its check fails."""
+    """Download OPT's tokeniser, which LaMP's captioner uses. Raises `UserError` if the download fails or a file is unusable."""
     from models.opt import FOLDER, OPTConfig, read_tokenizer
 
     folder, download = root / FOLDER, root / ".download" / FOLDER
@@ -184,7 +185,10 @@ def get_opt_tokeniser(root: Path) -> None:
 
 
 def copy_statistics(folder: Path) -> None:
-    """Copy the feature statistics of MoMask's tokeniser to LaMP's runs, which use them but are released without them."""
+    """Copy the feature statistics of MoMask's tokeniser to the folders of LaMP's models.
+
+    LaMP's models need these statistics but are released without them.
+    """
     source = next(iter(sorted(folder.glob(f"{RVQ}*/meta"))), None)
     for name in ("lamp_vq", "lamp", CAPTIONER):
         if source and (folder / name).is_dir() and not (folder / name / "meta").exists():
@@ -206,7 +210,7 @@ def damage(path: Path) -> str:
 
 
 def mismatch(path: Path, kind: str) -> str:
-    """Describe why a file cannot be loaded as a model of this kind. Returns "" if it can be loaded."""
+    """Describe why a file cannot be loaded as a model of the kind `kind`. Returns "" if the file can be loaded."""
     from models.upstream.released import load_released
 
     try:
@@ -217,7 +221,7 @@ def mismatch(path: Path, kind: str) -> str:
 
 
 def reject(path: Path, problem: str) -> None:
-    """Rename a bad download, so that the next run downloads it again, and raise `UserError`."""
+    """Rename a bad download and raise `UserError`. The next call of the script then downloads the file again."""
     renamed = path.with_name(f"{path.name}.bad")
     path.rename(renamed)
     raise UserError(f"the download {problem}; it was renamed to {renamed}; run the command again to repeat the download")

@@ -1,8 +1,8 @@
 """Clauses of captions for clips with a label in words ("sit on high stool, stand up"). Labels are checked against the joints.
 
-Each action has a writer (`WRITERS`), which returns parts of a caption. Parts are sorted by the frames at which their actions start.
-If the joints can show whether an action happens, the action is mentioned only in captions of clips in which it is detected. The
-reason is that a clip cut from a long capture may not show every action in the label.
+Each action has a writer (`WRITERS`), a function that returns parts of a caption. Parts are sorted by the frames at which their
+actions start. A clip that is cut from a long capture may not show every action in the label. An action that can be detected in the
+joints is therefore mentioned only in captions of clips in which the action is detected.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WALKING = 1.9  # m/s, maximum speed of walking
 
 # ------------------------------------------------------------------------------------------------------------------ gait
 def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[Part]:
-    """The parts of a caption about walking, running, sneaking or dribbling, derived from the travel and the label."""
+    """The parts of a caption about walking, running, sneaking or dribbling, written from the measured path and the label."""
     if facts.direction == "in place" and facts.speed < 0.4 and kind != "dribble":
         return []
     rising = [*facts.of("sit down"), *facts.of("stand up")]
@@ -37,7 +37,7 @@ def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[
         verbs_of_gait = phrases.GAITS[kind].verbs[1]
         return [Part(0, f"{voice.pick(verbs_of_gait)} {voice.pick(course)}", False)]
     if "stop" in label and "turn" not in label:
-        facts = replace(facts, turns=())  # a person who brakes turns a little without intending to
+        facts = replace(facts, turns=())  # a person who stops abruptly turns a little by accident
     clause = locomotion(voice, facts, rich and "stop" not in label, kind)
     veer = re.search(r"(?:veer|run|turn) (left|right)", label)
     if veer and not facts.turns and " left" not in clause and " right" not in clause:
@@ -76,8 +76,9 @@ def labelled(
 ) -> list[Part]:
     """The parts of a caption about an action that cannot be detected in the joints.
 
-    `instead` and `besides` contain pairs (word, phrases). A pair applies if the label contains the word. The first applicable pair
-    of `instead` replaces `table`. The first applicable pair of `besides` is used in 60 % of the cases, and `table` otherwise.
+    `instead` and `besides` contain pairs (word, phrases). A pair applies if the label contains the word. The phrases of the first
+    applicable pair of `instead` replace `table`. The phrases of the first applicable pair of `besides` are used with a probability
+    of 60 %, and `table` is used otherwise.
     """
     if facts.motion < 0.03:
         return []
@@ -94,7 +95,7 @@ def idle(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def unlabelled(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption if the label names no usable action: sitting, lying, walking or standing."""
+    """The parts of a caption about sitting, lying, walking or standing, for a clip whose label names no usable action."""
     if facts.of("sit"):
         return seats(voice, facts, label, rich)
     if facts.of("lie"):
@@ -129,7 +130,7 @@ WRITERS: dict[str, Writer] = {
     "turn": partial(labelled, table=activities.SPIN, instead=(("ropes", activities.ROPES),)),
     "hold a pose": partial(labelled, table=activities.POSE),
 }  # fmt: skip
-WITHIN = {  # action → actions that its phrases already imply and that are therefore not mentioned separately
+WITHIN = {  # action → implied actions: the phrases of the action imply them, so they are not mentioned separately
     "walk": ("turn", "stop"), "run": ("turn", "stop"), "basketball": ("turn",), "throw": ("basketball",), "duck": ("run",),
     "roll": ("run",), "jump": ("run", "stop"), "kick": ("soccer", "karate", "jump"),
     "pick up": ("walk", "squat", "stretch", "raise an arm"),
@@ -141,8 +142,8 @@ WITHIN = {  # action → actions that its phrases already imply and that are the
 def parts_of(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     """Return up to `MAX_PARTS` parts of a caption in temporal order.
 
-    The parts describe the detected actions. If no action is detected, one part describes an action that only the label names. If
-    the label names no usable action either, the parts come from `unlabelled`.
+    The parts describe the detected actions. If no action is detected, one part describes an action that the label names. If the
+    label names no usable action either, `unlabelled` writes the parts.
     """
     actions = actions_in(label)
     label = lower_words(label)

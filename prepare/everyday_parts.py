@@ -1,7 +1,7 @@
 """Writers of caption parts for everyday actions of the body and the arms, used by `prepare/everyday.py`.
 
-A writer returns the parts of a caption, with the frames at which their actions start. If the joints can show whether an action
-happens, the action is mentioned only in captions of clips in which it is detected.
+A writer returns the parts of a caption, with the frames at which their actions start. An action that can be detected in the joints
+is mentioned only in captions of clips in which the action is detected.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from prepare.actions import actions_in
 from prepare.clauses import Voice, side, times
 
 MAX_PARTS = 3
-UNUSUAL_SEATS = ("floor", "high")  # always mentioned, because a caption without a seat suggests a chair
+UNUSUAL_SEATS = ("floor", "high")  # these seats are always mentioned, because a caption without a seat suggests a chair
 
 
 class Part(NamedTuple):
@@ -58,12 +58,12 @@ def direction_words(facts: Facts) -> str:
 
 
 def first(events: tuple[Event, ...]) -> int:
-    """The first frame of the first event; 0 without events."""
+    """The first frame of the first event, or 0 if there are no events."""
     return events[0].start if events else 0
 
 
 def label_count(label: str) -> int:
-    """The number of repetitions, hops or cycles that a label states; 1 by default."""
+    """The number of repetitions, hops or cycles that a label states, or 1 if the label states no number."""
     match = re.search(r"(\d+) (?:repetition|hop|cycle)", label)
     return int(match[1]) if match else 1
 
@@ -71,7 +71,8 @@ def label_count(label: str) -> int:
 def counted(
     voice: Voice, facts: Facts, label: str, rich: bool, action: str, several: Phrases, single: Phrases | None = None
 ) -> list[Part]:
-    """The parts of a caption about an action that is counted. If `single` is None, a single repetition is not mentioned."""
+    """The parts of a caption about an action that can be counted. If `single` is None and the action is detected only once, the
+    action is not mentioned."""
     events = facts.of(action)
     if len(events) > 1:
         return [Part(first(events), voice.pick(several, **count_words(voice, len(events))))]
@@ -212,7 +213,7 @@ def roll(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def flip(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about flips. The kind of flip comes from the label, or else from the joints."""
+    """The parts of a caption about flips. If the label does not name the kind of flip, the joints determine this kind."""
     kinds = {"back": "backward", "side": "sideways", "hand": "handspring"}
     events = facts.of("flip")
     kind = next((kinds[word] for word in kinds if word in label), events[0].manner if events else "")
@@ -255,7 +256,7 @@ def wave(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def hand_words(voice: Voice, up: list[bool]) -> dict[str, str]:
-    """The values of `limb_words` for raised hands. `up` states whether the (left, right) hand is raised."""
+    """The values of `limb_words` for raised hands. `up` (left, right) states which hands are raised."""
     events = tuple(Event("", 0, 0, side(is_left)) for is_left, is_up in zip((True, False), up) if is_up)
     return limb_words(voice, events, ("hand", "hand", "arm"))
 

@@ -1,14 +1,14 @@
 """Excerpts: short clips of a single action, cut from training clips that show more than this action.
 
-Many clips are long: ten seconds of boxing with a few punches, or someone who sits down, rests and stands up again. The captions of
-such a clip describe the whole clip. An excerpt shows a single action, or one bout of an action (quick repetitions), with a little
-motion before and after. An excerpt is about as long as a motion that is generated for a prompt like "a person throws a punch"
-should be. The label or the captions of the clip must name the action, and `motion/facts` must detect the action. Captions of an
-excerpt are generated from its joints.
+Many clips are long. Examples are ten seconds of boxing with a few punches, or a person who sits down, rests and stands up again.
+The captions of such a clip describe the whole clip. An excerpt shows a single action, or one bout of an action (quick repetitions),
+with a little motion before and after the action. An excerpt is about as long as a motion should be that is generated for a prompt
+like "a person throws a punch". The label or the captions of the clip must name the action, and `motion/facts` must detect the
+action. Captions of an excerpt are generated from the joints of the excerpt.
 
-Sitting down is so slow that, played backwards, it looks like standing up, and vice versa. The same is true of lying down and
-getting up. Playing excerpts backwards doubles the number of these rare actions. `motion/facts` must detect the reverse action in
-the reversed excerpt.
+Sitting down is so slow that, played backwards, it looks like standing up, and vice versa. Lying down, played backwards, looks like
+getting up, and vice versa. These actions are rare, so excerpts that show one of them are also played backwards as additional
+excerpts, which doubles the number of such excerpts. `motion/facts` must detect the reverse action in the reversed excerpt.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ MARGIN = 8  # frames before and after an action
 BOUT = 6  # frames; maximum pause between two events of one bout
 MOST = 0.85  # maximum length of an excerpt as a fraction of the clip; a longer excerpt would nearly repeat the clip
 PER_CAPTURE = 16  # maximum number of excerpts of one action from one capture
-RESTS = (2 * FPS, FPS // 2)  # frames of sitting or lying to keep after going down or before getting up; each value gives an excerpt
+RESTS = (2 * FPS, FPS // 2)  # frames of sitting or lying to keep, after going down or before getting up; one excerpt per value
 LABELS = {  # the label of an excerpt, by its action
     "punch": "punch", "kick": "kick", "squat": "squat", "jump": "jump", "hop": "hop on one leg", "crawl": "crawl",
     "jumping jacks": "jumping jacks", "cartwheel": "cartwheel", "balance on one leg": "balance",
     "pick up": "pick up", "put down": "put down", "sit down": "sit down", "stand up": "stand up", "lie down": "lie down",
     "get up from the floor": "get up",
 }  # fmt: skip
-DOWN = {"sit down": "sit", "lie down": "lie"}  # action → posture in which it ends
-UP = {"stand up": "sit", "get up from the floor": "lie"}  # action → posture in which it begins
+DOWN = {"sit down": "sit", "lie down": "lie"}  # action → posture in which the action ends
+UP = {"stand up": "sit", "get up from the floor": "lie"}  # action → posture in which the action begins
 REVERSES = {"sit down": "stand up", "lie down": "get up from the floor"}
 REVERSES |= {up: down for down, up in REVERSES.items()}
 BACKWARDS = "_backwards"  # suffix of the names of excerpts that are played backwards
@@ -73,13 +73,13 @@ def excerpts(clips: Sequence[Clip]) -> list[Clip]:
 
 
 def backwards(excerpt: Clip, action: str) -> Clip:
-    """Play an excerpt backwards. The result shows `action`, the reverse of the excerpt's action."""
+    """Return an excerpt played backwards, which shows `action`, the reverse of the original action."""
     joints, label = np.ascontiguousarray(excerpt.joints[::-1]), LABELS[action]
     return replace(excerpt, name=f"{excerpt.name}{BACKWARDS}", joints=joints, label=label, actions=actions_in(label))
 
 
 def cut_out(clip: Clip, action: str, start: int, stop: int, number: int) -> Clip:
-    """Cut frames `start` to `stop` − 1 out of a clip, as a new clip of this action. `number` counts these clips from 0."""
+    """Cut frames `start` to `stop` − 1 out of a clip, as excerpt `number` (from 0) of this clip that shows `action`."""
     label = clip.label if action == "kick" and "soccer" in clip.actions and clip.label else LABELS[action]
     return replace(
         clip, name=f"{clip.name}_{action.replace(' ', '-')}{number + 1}", content="", style="", source=SOURCE, label=label,
@@ -115,8 +115,8 @@ def events_of(facts: Facts, action: str, named: Sequence[str]) -> tuple[Event, .
     """Return the events of an action.
 
     The joints do not distinguish picking up from putting down. If `named` contains both actions, there must be exactly two events:
-    the person picks something up in the first and puts something down in the second. Squats are ignored if `named` contains either
-    of these actions.
+    the person picks something up in the first event and puts something down in the second event. If `named` contains "pick up" or
+    "put down", squats are ignored.
     """
     events = facts.of(action)
     if action == "squat" and set(FROM_THE_FLOOR) & set(named):

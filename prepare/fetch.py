@@ -27,7 +27,7 @@ class WebPage(Exception):
 
 
 def fetch(url: str, path: Path) -> None:
-    """Download a URL to `path`, resuming from `<path>.part` if it exists.
+    """Download a URL to `path`. If the file `<path>.part` exists, resume this interrupted download.
 
     Raises `UserError` if the server refuses the download, sends a web page or does not answer, or if the file cannot be written.
     The bytes received before an error are kept.
@@ -57,7 +57,7 @@ def fetch(url: str, path: Path) -> None:
             reason = str(error) or type(error).__name__
         except OSError as error:
             reason = error.strerror or error
-            raise UserError(f"{part}: cannot be written ({reason}); free disk space or change the folder") from None
+            raise UserError(f"{part}: cannot be written ({reason}); free disk space, or choose another folder") from None
         else:
             continue
         failures = 1 if _size(part) > before else failures + 1
@@ -67,7 +67,7 @@ def fetch(url: str, path: Path) -> None:
 
 
 def _receive(url: str, part: Path) -> None:
-    """Append the missing bytes to `part`, or download all bytes again if the server cannot resume."""
+    """Append the missing bytes to `part`. If the server cannot resume a download, download all bytes again."""
     received = _size(part)
     request = urllib.request.Request(url, headers={"User-Agent": AGENT} | ({"Range": f"bytes={received}-"} if received else {}))
     try:
@@ -76,7 +76,7 @@ def _receive(url: str, part: Path) -> None:
         if error.code != 416:  # 416: there are no bytes after `received`
             raise
         if _total(error.headers.get("Content-Range")) != received:
-            part.unlink()  # the bytes in it are from an older file
+            part.unlink()  # it contains a part of an older file
             raise ConnectionError("the file on the server has changed") from None
         return
     with response:
@@ -102,7 +102,7 @@ def _save(response: HTTPResponse, part: Path, received: int) -> None:
 
 
 def _confirmed(url: str, page: str) -> str | None:
-    """Return the download URL in Google Drive's confirmation page; None for any other page."""
+    """Return the download URL that Google Drive's confirmation page contains, or None if `page` is any other page."""
     fields = dict(re.findall(r'<input[^>]*name="(\w+)"[^>]*value="([^"]*)"', page))
     if not {"id", "confirm"} <= fields.keys():
         return None

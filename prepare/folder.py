@@ -37,7 +37,10 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 
 def check_replaceable(out: Path, name: str, title: str) -> None:
-    """Raise `UserError` unless `out` is missing, empty or an older build (a folder whose file `name` starts with `title`)."""
+    """Raise `UserError` unless the folder `out` is missing, is empty, or contains an older build.
+
+    A folder contains an older build if its file `name` starts with `title`.
+    """
     report = out / name
     older_build = report.is_file() and report.read_text(encoding="utf-8", errors="replace").startswith(title)
     if out.exists() and not older_build and (not out.is_dir() or any(out.iterdir())):
@@ -51,7 +54,7 @@ def write_motion(folder: Path, name: str, features: Tensor, joints: Tensor) -> N
 
 
 def write_batch_of_joints(folder: Path, names: Sequence[str], joints: Sequence[Tensor], skeleton: Skeleton) -> None:
-    """Write the features (T, D) of joints (T + 1, J, 3), and the joints (T, J, 3) that are recovered from these features."""
+    """Write the features (T, D) of each clip of `joints` (T + 1, J, 3), and the joints (T, J, 3) recovered from these features."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 

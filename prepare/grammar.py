@@ -45,7 +45,7 @@ def progressive(verb: str) -> str:
 def gerund(clause: str, verbs: frozenset[str] = SECOND_VERBS) -> str:
     """Turn a clause in the third person into a participle: "sits down and crosses their legs" → "sitting down and crossing …".
 
-    Words of `verbs` that follow "and", "then" or a comma are changed too.
+    Besides the first verb, words of `verbs` that follow "and", "then" or a comma are changed.
     """
     clause = re.sub(r"^is (?=\w+ing\b)", "", clause)
     if not re.match(r"\w+ing\b", clause):

@@ -9,7 +9,8 @@ from prepare.actions import lower_words
 COUNT = re.compile(r"(\d+)(reps?|hops?|steps?)?$", re.IGNORECASE)
 START = re.compile(r"([LR])(elbow)?start$", re.IGNORECASE)
 SIDES = {"L": "left", "R": "right"}
-# Pattern of a class name without the number of repetitions and the starting limb → words. {side} and {word} are groups.
+# Pattern of a class name without the number of repetitions and the starting limb → words. {side} stands for a matched L or R, and
+# {word} for a matched longer group, such as Front.
 WORDS = (
     (r"deposit(?:Floor)([LR])", "bend down and put something on the floor with the {side} hand"),
     (r"deposit(?:High)([LR])", "put something on a high shelf with the {side} hand"),

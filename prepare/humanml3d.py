@@ -75,7 +75,10 @@ def open_sources(options: BuildHumanML3D) -> Sources:
 
 
 def read_captions(path: Path) -> dict[str, bytes]:
-    """Return the content of caption files by clip name. `path` is their folder, or a .zip or .tar.gz of a folder `texts`."""
+    """Return the content of caption files by clip name.
+
+    `path` is a folder of caption files, or a .zip or .tar.gz archive that contains a folder `texts` of caption files.
+    """
     if path.is_dir():
         return {file.stem: file.read_bytes() for file in sorted(path.glob("*.txt")) if file.is_file()}
     captions: dict[str, bytes] = {}
@@ -124,9 +127,9 @@ def build(clips: list[Clip], captions: dict[str, bytes], sources: Sources, folde
 
 
 def report(outcomes: list[Outcome]) -> None:
-    """Print how many clips were built, and for each problem the number of affected clips per AMASS dataset, with examples."""
+    """Print how many clips were built. For each problem, print the number of affected clips per AMASS dataset, and examples."""
     built = sum(not outcome.problem for outcome in outcomes)
-    print(f"{built:,} of {len(outcomes):,} clips built, each with its mirror")
+    print(f"{built:,} of {len(outcomes):,} clips built, each with its mirror image")
     for problem, count in Counter(outcome.problem for outcome in outcomes if outcome.problem).most_common():
         failed = [outcome for outcome in outcomes if outcome.problem == problem]
         by_dataset = Counter(outcome.clip.dataset for outcome in failed).most_common()
@@ -149,7 +152,7 @@ def finish(outcomes: list[Outcome], captions: dict[str, bytes], splits: dict[str
     write_lists(folder, kept)
     for split, names in lists.items():
         print(f"{split}: {len(kept[split]):,} of {len(names):,} clips, with mirror images")
-    write_statistics(folder, sorted(built))  # as published: over all splits
+    write_statistics(folder, sorted(built))  # as in the published dataset, of all splits
 
 
 if __name__ == "__main__":

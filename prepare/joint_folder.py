@@ -1,9 +1,9 @@
 """Read motions for a dataset from a folder that contains joint arrays or motion files, and a table of captions or labels.
 
 There are two kinds of tables. `captions.csv` (columns file, caption or label, start, end, split) is for a user's own motions.
-`clips.csv` (columns source, clip, label) lists motions of public datasets, and `pairs.json` lists HumanML3D's segments of these
-motions with captions. Captions in these files are used unchanged. For motions with a label, such as "squat, 2
-repetitions", captions are generated.
+`clips.csv` (columns source, clip, label) lists motions of public datasets. `pairs.json` lists HumanML3D's segments of these
+motions, and the captions of the segments. Captions in `captions.csv` and `pairs.json` are used unchanged. For motions that have
+only a label, such as "squat, 2 repetitions", captions are generated.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class JointFile:
 
 
 def joint_files(folder: Path, segments: dict[str, list[Segment]] | None = None) -> Iterator[JointFile]:
-    """Return the motion files listed in the captions.csv, or in the clips.csv, of a folder.
+    """Return the motion files that the captions.csv of a folder lists. If there is no captions.csv, use the clips.csv.
 
     `segments` are HumanML3D's segments by CMU capture (such as 60_01), in addition to the segments in pairs.json. Raises
-    `UserError` if the folder or its table is missing or malformed.
+    `UserError` if the folder or both tables are missing, or if the table is malformed.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -62,7 +62,10 @@ def joint_files(folder: Path, segments: dict[str, list[Segment]] | None = None) 
 
 
 def read_rows(path: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
-    """Read the rows of a CSV table. Raises `UserError` if it cannot be read, has no rows, or lacks a required column."""
+    """Read the rows of a CSV table.
+
+    Raises `UserError` if the table cannot be read, has no rows, or lacks a required column.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in csv.DictReader(file)]
@@ -80,7 +83,7 @@ def captioned_files(folder: Path, table: Path) -> Iterator[JointFile]:
     rows = defaultdict(list)
     for line, row in enumerate(read_rows(table, ("file",)), start=2):
         if not row.get("caption") and not row.get("label"):
-            raise UserError(f"{table}: line {line} has neither a caption nor a label; write one, or remove the line")
+            raise UserError(f"{table}: line {line} has neither a caption nor a label; add one, or remove the line")
         if row.get("split", "") not in SPLIT_NAMES:
             raise UserError(f"{table}: line {line}: split '{row['split']}'; choose train, val or test, or leave it empty")
         rows[row["file"]].append((line, row))
@@ -94,9 +97,9 @@ def captioned_files(folder: Path, table: Path) -> Iterator[JointFile]:
 
 
 def sections(name: str, rows: list[tuple[int, dict[str, str]]], table: Path) -> tuple[Segment, ...]:
-    """Return the sections of one file, from the table's rows (line number, row) about this file.
+    """Return the sections of one file. `rows` are the table's rows about this file, as (line number, row).
 
-    Rows with the same times (start and end) describe the same section.
+    Rows with equal start times and equal end times describe the same section.
     """
     groups = defaultdict(list)
     for line, row in rows:
@@ -144,7 +147,7 @@ def listed_files(folder: Path, segments: dict[str, list[Segment]]) -> Iterator[J
 
 
 def read_pairs(path: Path) -> dict[str, list[Segment]]:
-    """Read HumanML3D's segments with their captions, by CMU capture; empty if the file does not exist."""
+    """Read HumanML3D's segments and their captions, by CMU capture. If the file does not exist, return {}."""
     if not path.is_file():
         return {}
     segments = defaultdict(list)

@@ -16,12 +16,12 @@ from prepare.short_clips import join_short
 from prepare.sides import swap_sides
 from prepare.takes import FPS, LONGEST, SHORTEST, Clip, Segment, Take
 
-SHORTEST_REST = 60  # rows of features; a shorter last piece of a long take, which often shows only an action's end, is dropped
+SHORTEST_REST = 60  # rows of features; a shorter last piece of a long take is dropped, as it often shows only an action's end
 IDLE_SECONDS = 300  # maximum total duration of standing idle; limited because captures of standing idle can be very long
 
 
 def make_clips(takes: list[Take]) -> list[Clip]:
-    """The clips of all usable takes, each with its split and followed by its mirror image."""
+    """The clips of all usable takes. Each clip has a split and is followed by its mirror image."""
     usable = [take for take in takes if not take.problem and (len(take.joints) > SHORTEST or not take.content)]
     splits = draw_splits(usable)
     clips, short = [], []
@@ -36,7 +36,10 @@ def make_clips(takes: list[Take]) -> list[Clip]:
 
 
 def take_clips(take: Take, split: str) -> Iterator[Clip]:
-    """Yield the clips of one take: its segments, then the pieces of the remaining frames. Includes clips that are too short."""
+    """Yield the clips of one take: its segments, then the pieces of the remaining frames.
+
+    Clips that are too short for the dataset are also yielded.
+    """
     actions = actions_in(take.content or take.label, take.source)
     whole = Clip(take.name, take.content, take.style, take.source, split, take.joints, take.label, actions, take=take.capture)
     for segment in take.segments:
@@ -56,7 +59,7 @@ def segment_clips(whole: Clip, segment: Segment) -> Iterator[Clip]:
     """
     joints, split = whole.joints[segment.start : segment.end], segment.split or whole.split
     if len(joints) <= SHORTEST and whole.label:
-        split = "test_everyday" if split == "test" else split  # everyday clips must have human captions to be in `test`
+        split = "test_everyday" if split == "test" else split  # `test` contains only clips with human captions
         yield replace(whole, name=f"{whole.name}_{segment.name}", joints=joints, split=split)
         return
     label = segment.label or whole.label
@@ -68,7 +71,10 @@ def segment_clips(whole: Clip, segment: Segment) -> Iterator[Clip]:
 
 
 def unsegmented(take: Take) -> list[np.ndarray]:
-    """Return the parts of a take outside its segments, as joints (T, 22, 3). Short parts are dropped if there are segments."""
+    """Return the parts of a take outside its segments, as joints (T, 22, 3).
+
+    If the take has segments, parts of at most `SHORTEST_REST` frames are dropped.
+    """
     if not take.segments:
         return [take.joints]
     parts, start = [], 0

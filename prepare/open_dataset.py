@@ -2,9 +2,10 @@
 
     python -m prepare.open_dataset --bandai DIR --cmu DIR --hdm05 DIR --joints DIR --texts DIR --compositions 0.3 --out dataset/Open
 
-Segments of CMU's captures have HumanML3D's human captions; captions of all other clips are generated from their label and joints
-(prepare/captions.py). The folder contains new_joint_vecs (T, 263), new_joints (T, 22, 3), texts, Mean.npy, Std.npy, the splits,
-actions.csv and report.txt. Builds are reproducible byte for byte. An interrupted build leaves no output folder.
+Segments of CMU's captures have HumanML3D's human captions. The captions of all remaining clips are generated from labels and joints
+(prepare/captions.py). The output folder contains new_joint_vecs (T, 263), new_joints (T, 22, 3), texts, Mean.npy, Std.npy, the
+splits, actions.csv and report.txt. Two builds with the same input and flags give identical files. An interrupted build leaves no
+output folder.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         takes = read_takes(options, segments, process)
         clips = make_clips(takes)
         if not clips:
-            raise UserError(f"no take can be used; problem of the first, {takes[0].name}: {takes[0].problem or 'too short'}")
+            raise UserError(f"no take can be used; problem of the first take, {takes[0].name}: {takes[0].problem or 'too short'}")
         clips, captions = write_dataset(clips, published, options.compositions, folder, process, excerpts=True)
         lines = report(takes, clips, captions, segments if options.cmu else {})
         (folder / REPORT).write_text(readable("\n".join([TITLE, *lines, ""])), encoding="utf-8")
@@ -75,13 +76,13 @@ def read_takes(options: BuildOpen, segments: dict[str, list[Segment]], process: 
         if folder := getattr(options, flag):
             new = {take.name: take for take in tqdm(process(reader, files(Path(folder))), flag, unit=" takes")}
             if not new:
-                raise UserError(f"--{flag} {folder}: no {example} in it or its archives")
+                raise UserError(f"--{flag} {folder}: the folder and its archives contain no {example}")
             takes.update(new)
 
     read("bandai", bandai_files, read_bandai, "dataset-<n>_<content>_<style>_<id>.bvh")
     read("cmu", lambda folder: cmu_files(folder, segments), read_cmu, "capture of HumanML3D's index (such as 01_01.amc)")
     read("hdm05", hdm05_files, read_hdm05, "HDM_<actor>_<class>_<number>.amc")
-    # Read last, because repaired arrays replace raw captures of the same name.
+    # --joints is read last, because its repaired arrays replace raw captures of the same name.
     read("joints", lambda folder: joint_files(folder, segments), read_joint_file, "motion that its table lists")
     return sorted(takes.values(), key=lambda take: take.name)
 
@@ -91,7 +92,7 @@ def write_dataset(
 ) -> tuple[list[Clip], int]:
     """Write all files except the report. Return all clips, including excerpts and compositions, and the number of captions.
 
-    `compositions` is the fraction of the training clips that are compositions. `excerpts` states whether to add excerpts.
+    `compositions` is the fraction of compositions among the training clips. `excerpts` states whether to add excerpts.
     """
     from prepare.clip_files import make_captions, write_actions, write_motions, write_published, write_splits, write_texts
     from prepare.stats import write_statistics
@@ -112,7 +113,7 @@ def write_dataset(
     every = [*clips, *cut, *composed]
     write_splits(every, folder)
     write_actions(every, folder)
-    write_statistics(folder, [clip.name for clip in clips if clip.split == "train"])  # independent of excerpts and compositions
+    write_statistics(folder, [clip.name for clip in clips if clip.split == "train"])  # not of excerpts and compositions
     count = sum(map(len, captions.values())) + sum(len(published[name].splitlines()) for name in published_names)
     return every, count
 
@@ -120,9 +121,9 @@ def write_dataset(
 def needs_label(clip: Clip) -> bool:
     """Whether a clip with published captions also gets captions from its label.
 
-    True for training clips whose label names exactly one action apart from gaits, turns, stops and implied actions. The published
-    captions of such clips often do not name the action. For example, a clip of dribbling has the caption "puts his right arm out
-    and swings it".
+    True for a training clip whose label names exactly one action, where gaits, turns, stops and implied actions are not counted.
+    The published captions of such a clip often do not name this action. For example, a clip of dribbling has the published caption
+    "puts his right arm out and swings it".
     """
     from prepare.actions import actions_in
     from prepare.everyday import WITHIN
@@ -169,7 +170,7 @@ def published_texts(texts: Path) -> dict[str, bytes]:
 
     paths = [texts / name for name in ("texts", "texts.zip", "texts.tar.gz") if (texts / name).exists()]
     if not paths:
-        raise UserError(f"--texts {texts}: no texts folder, texts.zip or texts.tar.gz in it; they are in HumanML3D's repository")
+        raise UserError(f"--texts {texts}: contains no folder texts, texts.zip or texts.tar.gz; get it from HumanML3D's repository")
     return read_captions(paths[0])
 
 

@@ -75,7 +75,8 @@ def examples_of(names: Sequence[str]) -> str:
 
 
 def report_segments(takes: Sequence[Take], segments: Mapping[str, Sequence[Segment]]) -> list[str]:
-    """Return a line that states how many segments of CMU's captures HumanML3D has, and how many of them have no capture file."""
+    """Return a line that states how many segments of CMU's captures HumanML3D has, and for how many of these segments the capture
+    file is missing."""
     if not segments:
         return []
     usable = {take.name.removeprefix("cmu_") for take in takes if take.source == "cmu" and not take.problem}
@@ -87,7 +88,8 @@ def report_segments(takes: Sequence[Take], segments: Mapping[str, Sequence[Segme
 
 
 def report_overlaps(takes: Sequence[Take]) -> list[str]:
-    """Return a line that states how many pairs of segments in different splits overlap. Such segments are kept, as published."""
+    """Return a line that states how many pairs of segments in different splits overlap. These segments stay in the splits of
+    HumanML3D."""
     pairs = sum(
         first.split != second.split and max(first.start, second.start) < min(first.end, second.end)
         for take in takes for first, second in combinations(take.segments, 2)
@@ -96,7 +98,7 @@ def report_overlaps(takes: Sequence[Take]) -> list[str]:
 
 
 def report_tests(clips: Sequence[Clip]) -> list[str]:
-    """Return a line that lists actions that have enough captures for the split test_everyday, but no clips in this split."""
+    """Return a line that lists the actions with enough captures for the split test_everyday but without clips in this split."""
     captures, held_out = defaultdict(set), set()
     for clip in clips:
         actions = clip.actions if clip.label and clip.source != COMPOSED else ()
@@ -110,7 +112,7 @@ def report_tests(clips: Sequence[Clip]) -> list[str]:
 
 
 def report_actions(clips: Sequence[Clip]) -> list[str]:
-    """Return the lines of a table of clips and minutes by main action, without mirror images and compositions."""
+    """Return the lines of a table of clips and minutes per main action. Mirror images and compositions are not counted."""
     groups = defaultdict(list)
     for clip in clips:
         if not clip.name.startswith("M") and clip.source != COMPOSED:
@@ -125,5 +127,5 @@ def report_actions(clips: Sequence[Clip]) -> list[str]:
 
 
 def minutes(clips: Sequence[Clip], mirrors: bool = True) -> float:
-    """Minutes of motion, mirror images not counted. `mirrors` states whether `clips` contains mirror images."""
+    """Minutes of motion, mirror images not counted. `mirrors` states whether `clips` contains the mirror image of each clip."""
     return sum(len(clip.joints) - 1 for clip in clips) / (2 if mirrors else 1) / FPS / 60

@@ -1,7 +1,7 @@
-"""Read captures for the `open` dataset: Bandai-Namco's BVH, CMU's ASF/AMC or BVH, HDM05's ASF/AMC, from folders or archives.
+"""Read captures for the `open` dataset from folders or archives: Bandai-Namco's BVH, CMU's ASF/AMC or BVH, and HDM05's ASF/AMC.
 
-Captures are returned as `Take`: joints (T, 22, 3) at 20 fps in HumanML3D's order, in metres, Y up, at any height. If a capture
-cannot be read, no `UserError` is raised, so that the build continues; instead, the field `problem` of the returned take is set.
+A capture is returned as a `Take`, with joints (T, 22, 3) at 20 fps in HumanML3D's order, in metres, Y up, at any height. If a
+capture cannot be read, the field `problem` of the returned take is set, and the build continues without a `UserError`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from utils.errors import UserError
 BANDAI_NAME = re.compile(r"dataset-([12])_([a-z-]+)_([a-z-]+)_(\d+)$")
 CMU_NAME = re.compile(r"\d+_\d+$")
 HDM05_NAME = re.compile(r"(HDM_([a-z]{2}))_(.+?)_\d+(_\d+)?$")
-CMU_POSER_METRES = 0.0101  # metres per unit in Poser's BVH edition; from the leg lengths of subject 135, who also has ASF/AMC files
-CMU_METRES = INCH / 0.45  # metres per unit in the editions for MotionBuilder and 3ds Max, as in ASF/AMC
-SUBSTITUTES = {"88": "08", "90": "08"}  # subject without an .asf file → subject whose skeleton fits
+# Metres per unit in the BVH edition for Poser, computed from the leg lengths of subject 135, who is also recorded in ASF/AMC files.
+CMU_POSER_METRES = 0.0101
+CMU_METRES = INCH / 0.45  # metres per unit in ASF/AMC files and in the BVH editions for MotionBuilder and 3ds Max
+SUBSTITUTES = {"88": "08", "90": "08"}  # subject without an .asf file → subject whose .asf file is used instead
 FIRST, FASTEST = 8, 25.0  # a joint that is faster than FASTEST (m/s) within the first FIRST frames is a capture error
 DESCRIPTION = re.compile(r"\s*(\d+_\d+)[\s,;]+(.*\w.*?)\s*$")  # for example "14_27 sit on high stool, stand up"
 
@@ -38,7 +39,7 @@ Segments = dict[str, list[Segment]]
 
 @dataclass(frozen=True)
 class AmcFile:
-    """A capture file to read (.amc or .bvh), and the `Take` that will hold its joints."""
+    """A capture file to read (.amc or .bvh), and the `Take` that will hold the joints of this capture."""
 
     motion: RawFile
     skeleton: RawFile | None  # the .asf file of an .amc file
@@ -97,7 +98,7 @@ def cmu_files(folder: Path, segments: Segments) -> Iterator[AmcFile]:
 
 
 def descriptions(texts: Iterable[str]) -> dict[str, str]:
-    """Return CMU's descriptions by capture, from the contents of text files (for the format of a line, see `DESCRIPTION`)."""
+    """Return CMU's descriptions by capture. `texts` are contents of text files; `DESCRIPTION` matches a line with a description."""
     matches = (DESCRIPTION.match(line) for text in texts for line in text.splitlines())
     return {match[1]: match[2].strip('"') for match in matches if match}
 
@@ -130,7 +131,7 @@ def hold_jumps(joints: np.ndarray, fps: float) -> np.ndarray:
 
 
 def read_cmu_bvh(file: RawFile) -> np.ndarray:
-    """Read joints in metres from a BVH conversion of a CMU capture, without the first frame, which is the rest pose."""
+    """Read joints in metres from a BVH conversion of a CMU capture. The first frame, which is the rest pose, is dropped."""
     tree = read_bvh(file.stream())
     metres = CMU_POSER_METRES if "lThigh" in tree.names else CMU_METRES
     return joints_of_tree(tree, str(file.path)).joints[1:] * metres
@@ -140,13 +141,14 @@ def read_amc(file: AmcFile) -> tuple[np.ndarray, float | None]:
     """Read joints in metres and the frame rate from an AMC file. The frame rate is None if the file does not state it."""
     path = file.motion.path
     if not file.skeleton:
-        raise UserError(f"{path}: its skeleton is missing; put the .asf file of the subject into the same folder or archive")
+        raise UserError(f"{path}: the .asf file of its subject is missing; put this .asf file into the same folder or archive")
     names, landmarks, fps = read_asf_amc(file.skeleton.stream(), file.motion.stream())
     return map_joints(names, landmarks, JOINT_MAPS["cmu_asf"], str(path)), fps
 
 
 def hdm05_files(folder: Path) -> Iterator[AmcFile]:
-    """Yield HDM05's cut takes. File names contain actor and action: HDM_bd_squat1Reps_004_120.amc, with skeleton HDM_bd.asf."""
+    """Yield HDM05's cut takes. A file name contains actor and action: the take HDM_bd_squat1Reps_004_120.amc shows the actor bd and
+    the action squat1Reps. The skeleton of this take is in HDM_bd.asf."""
     skeletons = {file.path.stem: file for file in raw_files(folder, lambda path: path.suffix.lower() == ".asf")}
     for file in raw_files(folder, lambda path: path.suffix.lower() == ".amc" and HDM05_NAME.match(path.stem) is not None):
         subject, actor, action = HDM05_NAME.match(file.path.stem).groups()[:3]

@@ -1,7 +1,7 @@
 """Splits of the `open` dataset, including held-out combinations of content and style.
 
 Splits are assigned to captures, not to clips. HumanML3D's segments keep their published splits. All other frames of a capture, the
-mirror images and the copies of the capture in other sources belong to the split of the capture.
+mirror images of these frames, and the copies of the capture in other sources belong to the split of the capture.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:  # prepare.takes imports numpy; imported late, to keep --help 
 
 SPLITS = ("train", "val", "test", "test_unseen", "test_everyday")
 FRACTIONS = {"test": 0.15, "val": 0.05}
-FEWEST = 4  # minimum number of captures that an action needs for some of them to be drawn for test_everyday
-TEST_ACTORS = frozenset({("hdm05", "tr")})  # (source, actor) that are in neither train nor val, to test with an unseen person
+FEWEST = 4  # minimum number of captures of an action; with fewer captures, none is drawn for test_everyday
+TEST_ACTORS = frozenset({("hdm05", "tr")})  # (source, actor) of persons that are in neither train nor val, only in test_everyday
 
-# Combinations (content, style) that are held out of training, with their mirror images. A combination that is held out of one of
-# the two datasets does not occur in the other dataset, not even under a synonym.
+# Combinations (content, style) that are held out of training. Their mirror images are held out too. A combination that is held out
+# of one of the two datasets does not occur in the other dataset, not even under a synonym.
 UNSEEN = {
     "bandai 1": (
         ("walk", "childish"), ("walk", "giant"), ("walk", "chimpira"), ("walk", "musical"), ("walk-left", "proud"),
@@ -36,7 +36,7 @@ UNSEEN = {
 
 
 def draw_splits(takes: list[Take]) -> dict[str, str]:
-    """Return the split of each take, by name. If a take has segments, this split applies only to frames outside the segments."""
+    """Return the split of each take, by name. If a take has segments, the split applies only to frames outside the segments."""
     return draw_by_content([take for take in takes if take.content]) | draw_by_action([take for take in takes if not take.content])
 
 
@@ -48,8 +48,8 @@ def by_hash(names: Iterable[str]) -> list[str]:
 def draw_by_content(takes: list[Take]) -> dict[str, str]:
     """Return the splits of Bandai-Namco's takes, by name.
 
-    Held-out combinations are in test_unseen. The other takes of each content are drawn into test (15 %), val (5 %) and train. If a
-    content has few takes, all of them are in train.
+    Held-out combinations are in test_unseen. Of the other takes of each content, 15 % are drawn for test and 5 % for val; the
+    remaining takes are in train. If a content has few takes, all takes of this content are in train.
     """
     splits, groups = {}, defaultdict(list)
     for take in takes:
@@ -69,8 +69,8 @@ def draw_by_action(takes: list[Take]) -> dict[str, str]:
 
     Captures of held-out actors and captures with a test segment of HumanML3D are in test_everyday. Other captures with a validation
     segment are in val, and other captures with a training segment are in train. The remaining captures are distributed: for each
-    action with at least FEWEST captures, test_everyday gets 15 % of the captures of the action, but at least one. Then val gets 5 %
-    of the captures of each main action. All other captures are in train.
+    action with at least FEWEST captures, test_everyday gets 15 % of the captures of the action, but at least one capture. Then val
+    gets 5 % of the captures of each main action. All other captures are in train.
     """
     captures = defaultdict(list)
     for take in takes:
@@ -94,7 +94,8 @@ def draw_by_action(takes: list[Take]) -> dict[str, str]:
 
 
 def actions_of(takes: list[Take]) -> tuple[str, ...]:
-    """Actions in the labels of a capture and its copies; for a user's own motions, in the labels or captions of their sections."""
+    """Actions that the labels of a capture and of its copies name. A capture of a user's own dataset has no such label; for this
+    capture, the labels or captions of its sections are searched."""
     words = [(take.label, take.source) for take in takes]
     sections = [segment for take in takes if not take.label and not take.reserved for segment in take.segments]
     words += [(segment.label or " ".join(segment.captions), "") for segment in sections]
@@ -102,7 +103,7 @@ def actions_of(takes: list[Take]) -> tuple[str, ...]:
 
 
 def given_split(takes: list[Take]) -> str:
-    """Return the split of a capture if its actor or its segments determine the split; else ""."""
+    """Return the split of a capture if the actor or the segments of the capture determine the split, or else ""."""
     reserved = set().union(*(take.reserved for take in takes)) | {segment.split for take in takes for segment in take.segments}
     if any((take.source, take.actor) in TEST_ACTORS for take in takes) or "test" in reserved:
         return "test_everyday"

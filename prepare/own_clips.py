@@ -17,12 +17,12 @@ from utils.errors import UserError
 if TYPE_CHECKING:
     from utils.workers import Process
 
-HELD_OUT = 0.1  # fraction of the files without a given split that val gets; test gets the same fraction
-FEWEST = 3  # minimum number of files without a given split; if there are fewer, all of them are in train
+HELD_OUT = 0.1  # of the files without a given split: fraction that val gets, and fraction that test gets
+FEWEST = 3  # if fewer files have no given split, all files without a given split are in train
 
 
 def read_own_takes(folder: Path, table: Path, process: Process) -> list[Take]:
-    """Read all files that the table lists. Takes of unreadable files have a `problem`. Raises `UserError` if no file is usable."""
+    """Read all files that `table` lists. Takes of unreadable files have a `problem`. Raises `UserError` if no file is usable."""
     if not folder.is_dir():
         raise UserError(f"--motions {folder}: no such folder")
     takes = list(tqdm(process(read_joint_file, captioned_files(folder, table)), "motions", unit=" files"))
@@ -32,10 +32,10 @@ def read_own_takes(folder: Path, table: Path, process: Process) -> list[Take]:
 
 
 def draw_own_splits(takes: list[Take]) -> dict[str, str]:
-    """Draw a split for each take without a given split. Returns the splits by the names of the takes.
+    """Draw a split for each take without a given split. Returns these splits by the names of the takes.
 
-    val and test each get a tenth of these takes, but at least one take. train gets all other takes. If there are fewer than FEWEST
-    takes without a given split, train gets all of them.
+    val and test each get a tenth of the takes without a given split, but at least one take. train gets all other takes. If fewer
+    than FEWEST takes have no given split, train gets all these takes.
     """
     names = by_hash(take.name for take in takes if not take.problem and not any(segment.split for segment in take.segments))
     count = max(1, round(HELD_OUT * len(names))) if len(names) >= FEWEST else 0
@@ -43,7 +43,7 @@ def draw_own_splits(takes: list[Take]) -> dict[str, str]:
 
 
 def make_own_clips(takes: list[Take], splits: dict[str, str]) -> list[Clip]:
-    """The clips of all usable takes, each followed by its mirror image. Raises `UserError` if train has no clips."""
+    """The clips of all usable takes. Each clip is followed by its mirror image. Raises `UserError` if train has no clips."""
     clips = []
     for take in takes:
         if not take.problem:

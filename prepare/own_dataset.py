@@ -1,4 +1,4 @@
-"""Build a dataset of your own motions, in HumanML3D's layout.
+"""Build a dataset in HumanML3D's layout from your own motions.
 
     python -m prepare.own_dataset --motions DIR --captions captions.csv --out dataset/Mine
 
@@ -30,7 +30,7 @@ FEW_CLIPS, FEW_MINUTES = 30, 5.0
 @script
 def main(argv: list[str] | None = None) -> None:
     options = parse(BuildOwn, argv)
-    required = (("motions", "folder of motion files"), ("captions", "table of their captions"), ("out", "output folder"))
+    required = (("motions", "folder of motion files"), ("captions", "table of captions"), ("out", "output folder"))
     for flag, meaning in required:
         if not getattr(options, flag):
             raise UserError(f"--{flag}: missing; give the {meaning}")

@@ -1,12 +1,13 @@
-"""Pack a dataset folder into one small file, to copy it to a rented GPU, and unpack it there.
+"""Pack a dataset folder into one small file, or unpack such a file. A small file is quick to copy to a rented GPU.
 
     python -m prepare.pack --data_root dataset/Open --splits train val --out open.pack
     python -m prepare.pack --unpack open.pack --out dataset/Open
 
 Of each motion, the file contains the joint positions and no features. Positions are relative to the parent joint and rounded to 0.1
 mm (`STEP`). The stored values are the deviations of the positions from an extrapolation at constant velocity. Most of these values
-fit into one byte before compression. Unpacking recomputes the features from the joints, and the mirrored clips (M…) from their
-originals. The packed file is a zip archive, which also contains captions, splits, statistics and `actions.csv` unchanged.
+fit into one byte before compression. Unpacking recomputes the features of a motion from its joints, and a mirrored clip M<name>
+from the clip <name>. The packed file is a zip archive, which also contains captions, splits, statistics and `actions.csv`
+unchanged.
 """
 
 from __future__ import annotations
@@ -36,17 +37,17 @@ if TYPE_CHECKING:  # torch is imported late, to keep --help fast
     from motion.spec import DatasetSpec
 
 STEP = 1e-4  # metres; resolution of the stored joint coordinates
-CLOSE = 0.05  # metres; an M… clip is stored separately if its mean distance from the mirrored original is larger
-BATCH = 64  # clips per batch for computing features
+CLOSE = 0.05  # metres; a clip M<name> is stored unless its mean distance from the mirror image of <name> is smaller
+BATCH = 64  # number of clips whose features are computed in one batch
 INDEX, JOINTS, TEXTS = "index.json", "joints", "texts.json"
-COPIED = ("Mean.npy", "Std.npy", "actions.csv", "composed.txt")  # files of the folder that are stored unchanged, if they exist
+COPIED = ("Mean.npy", "Std.npy", "actions.csv", "composed.txt")  # stored unchanged if they exist
 
 
 @script
 def main(argv: list[str] | None = None) -> None:
     config = parse(PackDataset, argv)
     if not config.out:
-        raise UserError("--out is missing: give the file to write, or with --unpack the folder to write")
+        raise UserError("--out is missing: give the file to write or, with --unpack, the folder to write")
     if config.unpack:
         unpack(Path(config.unpack), Path(config.out), config.workers)
     else:
@@ -86,7 +87,7 @@ def pack(config: PackDataset, out: Path) -> None:
         for number, plane in enumerate(planes(values)):
             file.writestr(f"{JOINTS}.{number}", plane)
     size = out.stat().st_size / 2**20
-    print(f"{out}: {len(kept)} clips and {len(mirrors)} mirrored ones, {sum(contents['frames'])} frames, {size:.1f} MiB")
+    print(f"{out}: {len(kept)} clips and {len(mirrors)} mirrored clips, {sum(contents['frames'])} frames, {size:.1f} MiB")
 
 
 def mirrored_names(clips: Clips, spec: DatasetSpec) -> set[str]:
@@ -121,10 +122,10 @@ def quantised(rows: np.ndarray, skeleton: Skeleton, step: float) -> np.ndarray:
 def described_joints(features: Tensor, num_joints: int) -> Tensor:
     """Recover all joints (T + 1, J, 3) from which features (T, D) were computed.
 
-    `motion.features.features_to_joints` returns only the first T frames. It also turns the body in the wrong direction where the
-    heading crosses −Z, because the sign of the angle in HumanML3D's features is wrong there. This function chooses the sign for
-    which the joints and velocities of each row agree best with the joints of the next row. The last frame follows from the
-    velocities of the last row.
+    `motion.features.features_to_joints` returns only the first T frames. Where the heading crosses −Z, the sign of the angle in
+    HumanML3D's features is wrong, and `features_to_joints` turns the body in the wrong direction. `described_joints` instead
+    chooses the sign for which the joints and velocities of each row agree best with the joints of the next row. It computes the
+    last frame from the velocities of the last row.
     """
     import torch
 
@@ -154,7 +155,7 @@ def described_joints(features: Tensor, num_joints: int) -> Tensor:
 def planes(clips: Sequence[np.ndarray]) -> Iterator[bytes]:
     """Encode integer joints (T, J, 3) of clips as four byte planes, lowest bytes first, coordinate by coordinate.
 
-    The encoded values are deviations from constant velocity, with the sign in the lowest bit (zigzag encoding).
+    The encoded values are deviations from constant velocity. The lowest bit of a value is its sign (zigzag encoding).
     """
     deviations = np.concatenate([np.diff(rows, n=2, axis=0, prepend=np.zeros_like(rows[:1]).repeat(2, 0)) for rows in clips])
     values = deviations.reshape(len(deviations), -1).T
@@ -175,12 +176,12 @@ def unpack(path: Path, out: Path, workers: int) -> None:
     from utils.workers import processes
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out {out}: exists already; choose another folder or remove it")
+        raise UserError(f"--out {out}: exists already; choose another folder, or remove this folder")
     index, texts, copied, clips = read(path)
     skeleton = skeleton_for(get_spec(index["dataset"]).num_joints)
     mirrors = set(index["mirrors"])
     jobs = [(name, joints, f"M{name}" in mirrors) for name, joints in zip(index["names"], clips)]
-    jobs.sort(key=lambda job: len(job[1]))  # clips of similar length share a batch, so there is little padding
+    jobs.sort(key=lambda job: len(job[1]))  # so that a batch contains clips of similar length, which need little padding
     batches = [jobs[first : first + BATCH] for first in range(0, len(jobs), BATCH)]
     with whole_folder(out.resolve()) as folder, processes(workers) as process:
         for name in (*MOTIONS, "texts"):
@@ -193,14 +194,14 @@ def unpack(path: Path, out: Path, workers: int) -> None:
         work = process(partial(write_batch, folder=folder, step=index["step"], skeleton=skeleton), batches)
         for _ in progress(work, desc="features", unit="batch", total=len(batches)):
             pass
-    print(f"{out}: {len(jobs)} clips and {len(mirrors)} mirrored ones")
+    print(f"{out}: {len(jobs)} clips and {len(mirrors)} mirrored clips")
 
 
 def read(path: Path) -> tuple[dict, dict[str, str], dict[str, bytes], list[np.ndarray]]:
-    """Read a packed file. Raises `UserError` if it is not a packed dataset.
+    """Read a packed file. Raises `UserError` if the file is not a packed dataset.
 
     Returns the index, the captions by clip, the other files by name, and the joints (T, J, 3) of each clip as int32 multiples of
-    the step.
+    the resolution (`STEP`).
     """
     from motion.features import skeleton_for
     from motion.spec import get_spec
@@ -219,12 +220,13 @@ def read(path: Path) -> tuple[dict, dict[str, str], dict[str, bytes], list[np.nd
         if any(Path(name).name != name for name in (*index["names"], *index["mirrors"], *index["splits"], *texts)):
             raise ValueError("one of its names is a path")
     except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile, lzma.LZMAError) as error:
-        raise UserError(f"--unpack {path}: not a packed dataset ({error}); write one with python -m prepare.pack") from None
+        raise UserError(f"--unpack {path}: not a packed dataset ({error}); pack one with python -m prepare.pack") from None
     return index, texts, copied, [positions(rows, skeleton) for rows in np.split(deviations, ends[:-1])]
 
 
 def positions(deviations: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Invert `planes` and `quantised`: the joints (T, J, 3) of a clip in int32 multiples of the step, from `deviations` (T, 3J)."""
+    """Compute the joints (T, J, 3) of a clip, in int32 multiples of `STEP`, from `deviations` (T, 3J). This inverts `planes` and
+    `quantised`."""
     joints = deviations.cumsum(0).cumsum(0).reshape(len(deviations), -1, 3).astype(np.int32)
     for joint, parent in enumerate(skeleton.parents[1:], start=1):  # parents precede their children
         joints[:, joint] += joints[:, parent]
@@ -232,7 +234,10 @@ def positions(deviations: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def write_batch(jobs: Iterable[tuple[str, np.ndarray, bool]], folder: Path, step: float, skeleton: Skeleton) -> None:
-    """Write features and joints of clips and of their mirror images. A job is (name, joints, whether to write a mirror image)."""
+    """Write features and joints of clips and of their mirror images.
+
+    A job is (name, joints, whether to write the mirror image too).
+    """
     import torch
 
     from prepare.folder import write_batch_of_joints

@@ -1,4 +1,4 @@
-"""Phrases from which captions are composed (`prepare/captions.py`, `prepare/clauses.py`). Data only.
+"""Phrases from which captions are composed (`prepare/captions.py`, `prepare/clauses.py`). This module contains only data.
 
 Placeholders in braces: {their} {they_are} {themself}, {side} (left, right), {hand} ("his right arm"), {it} (the hands that the
 clause has mentioned), {level} ("above his head"), {leg}, {way}. Endings that start with a comma are appended without a space.
@@ -141,12 +141,12 @@ SAME_MOOD = {"old": "elderly", "tired": "exhausted", "masculinity": "masculine",
 class Gait:
     """Phrases of a gait."""
 
-    limits: tuple[float, float]  # m/s; limits between slow and normal, and between normal and fast
+    limits: tuple[float, float]  # m/s; speed between slow and normal, and speed between normal and fast
     verbs: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # for slow, normal and fast
     paces: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # for slow, normal and fast
-    steps: tuple[str, ...]  # with the number of steps
+    steps: tuple[str, ...]  # phrases that state the number of steps
     bent: tuple[str, ...]  # used if the trunk leans forward
-    likes: tuple[str, ...] = ()  # comparisons; if there are any, each clause ends with one
+    likes: tuple[str, ...] = ()  # comparisons; if not empty, each clause ends with a comparison
 
 
 COUNTED = ("{verb} {count} steps {way}", "{verb} {way} for {count} steps")
@@ -214,7 +214,7 @@ WAYS = {
     "in place": ("in place", "on the spot"),
     "": ("around",),
 }
-LABELLED_WAYS: dict[str, tuple[str, ...]] = {  # pattern of labels → phrases after the verb, instead of the measured direction
+LABELLED_WAYS: dict[str, tuple[str, ...]] = {  # pattern of labels → phrases that replace the measured direction after the verb
     r"stride": ("with long strides", "taking big steps", "with big strides"),
     r"90-degree left turns": (
         "and turns left again and again", "forward, turning left several times", "and keeps turning left",

@@ -1,8 +1,8 @@
 """Pieces of compositions. A piece is the span of a training clip, mirrored or not, in which one action is performed.
 
-The probability with which `Pieces` draws an action is proportional to a power of the number of clips with the action, by default
-the square root, so that rare actions appear in many combinations. Caption clauses are derived from the frames of a piece. If a
-piece is shortened, its clauses are therefore still true.
+The probability with which `Pieces` draws an action is proportional to a power of the number of clips with the action. The default
+is the square root, so that rare actions appear in many combinations. The clauses of a piece are generated from the frames of the
+piece. If a piece is shortened, its clauses are therefore still true.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ STILL = 0.5  # m; a person who moves less than this stays in place
 FLOOR = 0.06  # m; if all joints of a piece stay above this height, the person is on a step or a slope
 BRIEFEST = 10  # frames; minimum length of a piece that is not shortened
 GAITS = ("walk", "run", "sneak", "walk like a zombie")
-CONTEXT = 8  # frames around an event that may be used to recognise it
+CONTEXT = 8  # number of frames before and after an event that may be used to recognise the event
 WHOLE = re.compile("figure|circle|navigate")  # labels that are true only of the whole clip
 VAGUE = (  # clauses that do not name a particular action
     "moves around", "moves on the spot", "moves about",
     *(phrase.format(their="their", they_are="they are") for phrase in IDLE + MORE[IDLE]),
 )  # fmt: skip
 COURSES = (*GAITS, "turn", "stop")  # actions that the clauses of a gait already describe
-CYCLES = (  # actions that may be cut short
+CYCLES = (  # actions of which a part is still the same action
     *GAITS, "wave", "wash", "idle", "dance", "jumping jacks", "basketball", "mop", "point", "laugh", "punch",
 )  # fmt: skip
 UNPROVEN = (  # actions for which `motion/facts` detects no events, so that `prove` need not be called
@@ -89,12 +89,12 @@ class Piece:
 
     @property
     def joints(self) -> ndarray:
-        """The joints (T, 22, 3) of these frames."""
+        """The joints (T, 22, 3) of the piece."""
         return self.take.joints[self.start : self.stop]
 
     @property
     def variant(self) -> frozenset[str]:
-        """The sides and directions in content and label, by which pieces of the same action differ."""
+        """The sides and directions in content and label. Pieces of the same action can differ in their sides and directions."""
         return frozenset(re.findall("left|right|both|back|side", f"{self.take.content} {self.take.label}"))
 
     @property
@@ -112,11 +112,11 @@ class Piece:
         return replace(self, start=start, stop=start + most, count=0)
 
     def clauses(self, joints: ndarray | None = None, name: str = "", wide: bool = False) -> tuple[str, ...]:
-        """Return verb phrases of the action in the third person; empty if the action cannot be recognised.
+        """Return verb phrases of the action in the third person, or () if the action cannot be recognised.
 
         Args:
-            joints: the motion to describe, made from this piece; default: the piece with some frames before and after.
-            name: random seed of the phrases; default: the name of the take.
+            joints: the motion to describe, made from this piece; by default, the result of `shown`.
+            name: random seed of the phrases; by default, the name of the take.
             wide: whether to use the additional phrases of `prepare/wordings.py`.
         """
         take, joints = self.take, self.shown() if joints is None else joints
@@ -126,7 +126,10 @@ class Piece:
         return tuple(phrase for phrase in phrases if self.action == "idle" or phrase not in VAGUE)
 
     def shown(self) -> ndarray | None:
-        """Return the joints of the piece, extended at both ends until the action is recognised; None if it is not recognised."""
+        """Return the joints of the piece, extended at both ends until the action is recognised.
+
+        Returns None if the action is not recognised even in the longest extension.
+        """
         if not self.count:
             return self.joints
         for around in (CONTEXT, 2 * CONTEXT, 4 * CONTEXT):
@@ -150,20 +153,23 @@ class Pieces:
         self.piece = cache(self._piece)
 
     def action(self, rng: random.Random, among: Sequence[str] = (), power: float = 0.5) -> str:
-        """Draw an action, from `among` if given, in proportion to (number of clips) ** `power`. Returns '' if there is none."""
+        """Draw an action with a probability proportional to (number of clips) ** `power`.
+
+        If `among` is not empty, only these actions are drawn. Returns '' if there is no such action.
+        """
         names = [name for name in self.clips if not among or name in among]
         return rng.choices(names, [len(self.clips[name]) ** power for name in names])[0] if names else ""
 
     def draw(self, rng: random.Random, action: str, count: int = 1, mirror: float = 0.5) -> list[Piece]:
-        """Draw up to `count` pieces of different clips. Each piece is mirrored with the probability `mirror`."""
+        """Draw up to `count` pieces that show `action`, from different clips. Each piece is mirrored with probability `mirror`."""
         chosen = rng.sample(range(len(self.clips[action])), min(count, len(self.clips[action])))
         pieces = [self.piece(action, index, rng.random() < mirror) for index in chosen]
         return [piece for piece in pieces if piece]
 
     def _piece(self, action: str, index: int, mirror: bool) -> Piece | None:
-        """Return the piece of a clip that shows `action`; None if there is none.
+        """Return the piece of a clip that shows `action`, or None if the clip has no such piece.
 
-        If the clip shows other actions too, `action` must be detected in the joints.
+        If the clip is described by other actions too, `action` must be detected in the joints.
         """
         clip = self.clips[action][index]
         take = self.take(clip.name, False)  # the mirror image has the same span and count

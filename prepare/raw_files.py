@@ -1,4 +1,4 @@
-"""Read text files, such as downloaded motion captures, from a folder and from the archives in it."""
+"""Read text files, such as downloaded motion captures, from a folder and from the archives in this folder."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class RawFile:
 
 
 def raw_files(folder: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator[RawFile]:
-    """Yield the files of a folder, and of the .tar.* archives directly in it, if `wanted` is true for their path.
+    """Yield the files in a folder and its subfolders, and the files in .tar, .tgz, .tar.gz and .tar.xz archives in this folder.
 
-    If several files have the same name without suffix, only the first is returned. Raises `UserError` if the folder is missing or
-    an archive cannot be read.
+    A file is yielded only if `wanted` returns True for the path of the file. If several files have the same stem (name without
+    suffix), only the first of these files is yielded. Raises `UserError` if the folder is missing or an archive cannot be read.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -50,10 +50,10 @@ def raw_files(folder: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator
             yield RawFile(PurePosixPath(path), read_text(path)[1])
     for archive in sorted(path for path in folder.iterdir() if path.name.endswith(ARCHIVES)):
         try:
-            with tarfile.open(archive, "r|*") as members:  # as a stream, because seeking in .xz files is slow
+            with tarfile.open(archive, "r|*") as members:  # read as a stream: seeking in .xz files is slow
                 for member in members:
                     if member.isfile() and accept(PurePosixPath(member.name)):
                         text = members.extractfile(member).read().decode("utf-8", errors="replace")
                         yield RawFile(PurePosixPath(member.name), text)
         except (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError) as error:
-            raise UserError(f"{archive}: damaged or incomplete ({error}); download it again") from None
+            raise UserError(f"{archive}: damaged or incomplete ({error}); download the archive again") from None

@@ -1,4 +1,5 @@
-"""Write a small checkpoints folder for distribution: best weights in fp16 or int8, statistics and settings, without resume files.
+"""Write a small checkpoints folder for distribution. The folder contains the best weights in fp16 or int8, statistics and
+settings, but no files for resuming the training.
 
     python -m prepare.release --dataset_name open --runs vq lamp masked residual length selector evaluator m2t \\
         --int8 vq lamp masked residual evaluator m2t
@@ -40,19 +41,22 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> int:
-    """Write the released files of one run and return the size of the weights in bytes. Raises `UserError` for an incomplete run."""
+    """Copy one run from `source` to `target` for release, and return the size of the written weights in bytes.
+
+    Raises `UserError` if a file of the run is missing.
+    """
     from models.words import FILE as WORDS
     from models.words import Words
     from pipelines.caption_index import FILE
     from utils.checkpoint import eight_bits, find_weights, load_weights, save_weights
 
     state, metadata = load_weights(find_weights(source.root))
-    # Vectors stay in fp32: they are small, and feature statistics and bone lengths must be exact.
+    # Tensors of one dimension stay in fp32: they are small, and feature statistics and bone lengths must be exact.
     halved = {key: value.half() if value.is_floating_point() and value.ndim > 1 else value for key, value in state.items()}
     if too_large := [key for key, value in halved.items() if not value.isfinite().all()]:
         problem = f"{too_large[0]} has values beyond the range of fp16"
         raise UserError(f"{source.root}: {problem}; train longer or at a lower learning rate")
-    metadata.pop("lamp", None)  # the hash of LaMP before rounding
+    metadata.pop("lamp", None)  # the hash of LaMP's weights before they were rounded
     metadata = {key: without_folder(value) if isinstance(value, str) else value for key, value in metadata.items()}
     weights = target.weights("net_best")
     save_weights(weights, eight_bits(halved) if int8 else halved, metadata)
@@ -75,12 +79,18 @@ def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> i
 
 
 def without_folder(value: str) -> str:
-    """Reduce an absolute path to its last part, because its folder is missing on other machines. Other values stay unchanged."""
+    """Reduce an absolute path to its last part, because the folder in this path is missing on other machines.
+
+    Any other value is returned unchanged.
+    """
     return Path(value).name if value.startswith("/") else value
 
 
 def write_settings(source: Path, target: Path) -> None:
-    """Copy `opt.txt` with absolute paths reduced to their last part. Raises `UserError` if the file is missing."""
+    """Copy the settings file `opt.txt`. In the copy, absolute paths are reduced to their last part.
+
+    Raises `UserError` if `source` is missing.
+    """
     try:
         lines = source.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -90,10 +100,10 @@ def write_settings(source: Path, target: Path) -> None:
 
 
 def update_fingerprint(folder: CheckpointFolder) -> None:
-    """Store the fingerprint of the released text encoder, whose weights are rounded, in the metadata of a transformer.
+    """Store the fingerprint of the released LaMP model, whose weights are rounded, in the metadata of a transformer.
 
-    `--init` compares fingerprints to decide whether the layer that reads the condition can be reused. Runs that do not use LaMP as
-    their text encoder remain unchanged.
+    The flag `--init` of the training scripts compares fingerprints to decide whether the layer that reads the condition can be
+    reused. Models that do not use LaMP as their text encoder remain unchanged.
     """
     from pipelines.conditioner import load_conditioner
     from utils.checkpoint import find_weights, load_weights, read_metadata, save_weights

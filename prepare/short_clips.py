@@ -1,8 +1,9 @@
 """Join clips that are too short for the dataset, such as single hops or strides.
 
-Only clips of the same person, label and split are joined. Each joined clip is continued by the clip that fits best. A clip without
-other clips to join is repeated. Each clip is moved on the floor and rotated about the vertical axis, so that its first pose fits
-the last pose of the previous clip. The remaining difference in position and velocity fades out over a few frames.
+Only clips of the same person, label and split are joined. After each clip, the clip that fits best is appended. If there is no
+other clip to append, the same clip is repeated. An appended clip is moved on the floor and rotated about the vertical axis, so that
+its first pose fits the last pose of the previous clip. The remaining difference in position and velocity fades out over a few
+frames.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ FADE = 8  # frames over which the difference between two poses fades out
 
 
 def join_short(clips: list[tuple[str, Clip]]) -> list[Clip]:
-    """Join clips of at most SHORTEST frames, given as (actor, clip). Every clip is part of at least one result."""
+    """Join clips of at most SHORTEST frames, given as (actor, clip). Every given clip is part of at least one joined clip."""
     groups = defaultdict(list)
     for actor, clip in sorted(clips, key=lambda pair: pair[1].name):
         groups[clip.source, actor, clip.label, clip.split].append(clip)
@@ -31,7 +32,7 @@ def join_short(clips: list[tuple[str, Clip]]) -> list[Clip]:
 
 
 def join_group(group: list[Clip]) -> list[Clip]:
-    """Join clips of one group until each result has more than `SHORTEST` frames. Each step adds the clip that fits best."""
+    """Join the clips of one group into clips of more than `SHORTEST` frames. Each step appends the clip that fits best."""
     remaining, results = list(group), []
     while remaining:
         parts = [remaining.pop(0)]
@@ -48,14 +49,14 @@ def join_group(group: list[Clip]) -> list[Clip]:
 
 
 def join(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Join two motions (T, 22, 3). The first frame of the second motion coincides with the last frame of the first."""
+    """Join two motions (T, 22, 3). The first frame of the second motion is moved onto the last frame of the first motion."""
     turn, shift = fit(first[-1], second[0])
     second = second @ turn + shift
     frames = min(FADE, len(second) - 1)
     time = np.linspace(0, 1, frames + 1)[:, None, None]
     offset = first[-1] - second[0]
     drift = ((first[-1] - first[-2]) - (second[1] - second[0])) * frames
-    # `fading` is cubic in time. At time 0, its value is `offset` and its slope is `drift`; at time 1, both are 0.
+    # `fading` is cubic in time. At time 0, its value is `offset` and its slope is `drift`. At time 1, value and slope are 0.
     fading = offset * (1 - time) ** 2 * (1 + 2 * time) + drift * time * (1 - time) ** 2
     second[: frames + 1] += fading
     return np.concatenate((first, second[1:])).astype(np.float32)
@@ -78,7 +79,7 @@ def misfit(target: np.ndarray, pose: np.ndarray) -> float:
 
 
 def count_in(label: str, count: int) -> str:
-    """Adapt a label to a clip that repeats the action `count` times, at least 2: "squat, 1 repetition" → "squat, 2 repetitions"."""
+    """Adapt the label of one repetition to a clip of `count` ≥ 2 repetitions: "squat, 1 repetition" → "squat, 2 repetitions"."""
     label = re.sub(r"\b1 (hop|repetition)\b", rf"{count} \1s", label)
     label = re.sub(r"\bone cycle\b", f"{count} cycles", label)
     return re.sub(r"\b\d+-degree (left|right) turn\b", r"\1 turns", label)

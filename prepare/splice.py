@@ -3,9 +3,9 @@
 All joints are (T, 22, 3) on HumanML3D's uniform skeleton: metres, Y up, floor at 0, 20 frames per second.
 
 `join` inserts a short transition between two motions. In the transition, the root and the bone directions follow cubic Hermite
-curves that match positions and velocities at both ends, so that bones keep their lengths. Feet that stand before and after the
-transition take a step if necessary, and are locked otherwise (motion/footlock.py). `layer` applies motion/layering.py to a part of
-a motion.
+curves that match positions and velocities at both ends, so that bones keep their lengths. A foot that stands before and after the
+transition takes a step if it must move, and is locked otherwise (motion/footlock.py). `layer` applies motion/layering.py to a part
+of a motion.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from motion.skeleton import HUMANML3D
 FPS = 20
 FEET = ((7, 10), (8, 11))  # left, right: ankle, toe
 GAPS = (4, 6, 8, 10, 12, 15, 18)  # possible lengths of a transition in frames; the shortest transition that is slow enough is used
-FASTER = 1.35  # maximum speed in a transition before foot locking, relative to the maximum speed in the two motions
-GENTLE = 25.0  # m/s²; maximum acceleration in a transition, unless the two motions themselves accelerate more
-# m/s; maximum speed of each joint in a transition (higher for the legs), unless the ends of the motions are faster
+FASTER = 1.35  # before foot locking: maximum speed in a transition divided by the maximum speed in the two motions
+GENTLE = 25.0  # m/s²; maximum acceleration in a transition, unless one of the two motions accelerates more
+# m/s; maximum speed of each joint in a transition (higher for the legs), unless the joint moves faster at the ends of the motions
 BRISK = np.where(np.isin(np.arange(22), (4, 5, 7, 8, 10, 11)), 3.2, 2.0)
-STEP = 0.06  # m; a foot that is farther than this from its position after the transition is lifted
-LIFT, HIGHEST = 0.3, 0.1  # height of a step as a fraction of its length, and maximum height in metres
+STEP = 0.06  # m; a foot that moves farther than this during a transition is lifted
+LIFT, HIGHEST = 0.3, 0.1  # height of a step as a fraction of its length, and maximum height of a step in metres
 NEAR = 0.12  # m; maximum shift of the second motion to align its standing feet with the standing feet of the first motion
 ENDS = 12  # number of frames at the end of a motion from which the heading at this end is computed
 FADE = 6  # number of frames over which the arms are blended
@@ -38,11 +38,12 @@ VELOCITY = 0.15  # s; weight of differences in velocity, relative to differences
 
 
 class Seam(NamedTuple):
-    """A cut between two motions: last frame of the first, first frame of the second, and the distance between these two poses."""
+    """A cut between two motions: the last frame of the first motion, the first frame of the second motion, and the distance between
+    the poses in these two frames."""
 
     leave: int
     enter: int
-    distance: float  # m, root mean square over the joints, of positions and velocities
+    distance: float  # m; Euclidean distance between the pose vectors (`pose_vectors`) of the two frames
 
 
 def speeds(joints: ndarray) -> ndarray:
@@ -111,10 +112,10 @@ def stands(joints: ndarray, frame: int) -> ndarray:
 
 
 def place(second: ndarray, first: ndarray, gap: int, both: ndarray) -> ndarray:
-    """Rotate and move `second` so that it continues `first` after `gap` frames.
+    """Rotate and move the motion `second` so that it continues the motion `first` after `gap` frames.
 
     `both` (2,) marks the feet (left, right) that stand at the end of `first` and at the start of `second`. These feet keep their
-    position if possible.
+    position if a shift of less than `NEAR` suffices.
     """
     second = turn(second, heading(first)[-1] - heading(second)[0])
     leaving, arriving = first[-1, 0] - first[-2, 0], second[1, 0] - second[0, 0]
@@ -148,8 +149,8 @@ def bridge(first: ndarray, second: ndarray, gap: int, before: ndarray, after: nd
 def step(ends: list[ndarray], side: int, before: ndarray, after: ndarray, t: ndarray, T: int) -> ndarray:
     """Path (N, 2, 3) of ankle and toe of one foot through a transition.
 
-    If both feet stand before and after, the foot that has to move farther steps first. `ends` are the last two poses before the
-    transition and the first two poses after it.
+    If both feet stand before and after the transition, the foot that has to move farther steps first. `ends` are the last two poses
+    before the transition and the first two poses after the transition.
     """
     foot = list(FEET[side])
     start, end = ends[1][foot], ends[2][foot]
@@ -182,9 +183,9 @@ def lock_seam(joints: ndarray, start: int, stop: int) -> ndarray:
 
 
 def join(first: ndarray, second: ndarray, limits: ndarray) -> tuple[ndarray, int] | None:
-    """Join two motions by a transition. Returns the motion and the length of the transition. None if no transition is slow enough.
+    """Join two motions by a transition. Returns the joined motion and the number of frames in the transition.
 
-    `limits` (22,) are the highest speeds of the joints in the two motions, in m/s.
+    If no transition is slow enough, returns None. `limits` (22,) are the highest speeds of the joints in the two motions, in m/s.
     """
     before, after = stands(first, len(first) - 1), stands(second, 0)
     tail, head = first[-ENDS:], second[:ENDS]

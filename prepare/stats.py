@@ -1,7 +1,7 @@
 """Mean and standard deviation of a dataset's features, as in HumanML3D: `python -m prepare.stats dataset/Open --split train`.
 
-The standard deviation is averaged within each of these groups of features: root angle | root speed | root height | local joints |
-rotations | velocities | contacts. The average prevents the normalisation from amplifying joints that hardly move.
+All columns of a group share the average of their standard deviations. The groups are: root angle | root speed | root height | local
+joints | rotations | velocities | contacts. The average prevents the normalisation from amplifying joints that hardly move.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from utils.errors import UserError, script
 
 
 def mean_std(clips: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and group-averaged standard deviation, float32 (D,), over all frames of clips (T, D).
+    """Mean and standard deviation of each column, float32 (D,), over all frames of clips (T, D).
+
+    Standard deviations are averaged within each group of `feature_groups`.
 
     Clips with NaN or infinity are ignored. Raises `UserError` if no clip remains, or if no dataset has features of width D.
     """
@@ -43,7 +45,10 @@ def mean_std(clips: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def feature_groups(dim: int) -> list[slice]:
-    """The groups of features within which deviations are averaged. Raises `UserError` if no dataset has features of width `dim`."""
+    """The groups of columns within which standard deviations are averaged.
+
+    Raises `UserError` if no dataset has features of width `dim`.
+    """
     spec = next((spec for spec in SPECS.values() if spec.dim == dim), None)
     if spec is None:
         raise UserError(f"features of width {dim}: expected {' or '.join(sorted({str(spec.dim) for spec in SPECS.values()}))}")
@@ -52,7 +57,7 @@ def feature_groups(dim: int) -> list[slice]:
 
 
 def write_statistics(root: Path, names: Iterable[str]) -> None:
-    """Write Mean.npy and Std.npy of the named clips in `root`/new_joint_vecs. Raises `UserError` if a clip cannot be used."""
+    """Write Mean.npy and Std.npy of the clips `names` in `root`/new_joint_vecs. Raises `UserError` if a clip cannot be used."""
     mean, std = mean_std(clips(root / "new_joint_vecs", names))
     for name, values in (("Mean", mean), ("Std", std)):
         with atomic_path(root / f"{name}.npy", durable=True) as path:
@@ -85,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.split:
         listed = root / f"{args.split}.txt"
         if not listed.exists():
-            raise UserError(f"{listed}: no such split; choose another --split, or omit it to use all clips")
+            raise UserError(f"{listed}: no such split; choose another --split, or omit --split to use all clips")
         names = listed_names(listed)
     else:
         names = sorted(path.stem for path in (root / "new_joint_vecs").glob("*.npy"))

@@ -1,10 +1,10 @@
-"""Procedural motions with known properties (walking, running, waving, raising hands, bowing), for tests.
+"""Procedural motions for tests: walking, running, waving, raising hands and bowing, with known counts, angles and heights.
 
     python -m prepare.synthetic --out dataset/Synthetic --clips 64
 
 A motion is an array of joints (T, 22, 3), float32, with HumanML3D's joint order and bone lengths, in metres, Y up, with the floor
 at 0, at 20 frames per second. The person faces +Z at the start, with the left side at +X. Standing feet do not move.
-`write_synthetic` writes a dataset folder in HumanML3D's layout, with captions by prepare/captions.py.
+`write_synthetic` writes a dataset folder in HumanML3D's layout, with captions that prepare/captions.py generates.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from options.prepare import WriteSynthetic
 from utils.errors import UserError, script
 
 FPS = 20
-# Lengths in metres.
+# The following lengths are in metres.
 ANKLE = 0.08  # height of the ankle of a standing foot
 STANCE = 0.1  # distance of each foot from the middle of the body
 HIP = 0.06  # distance of each hip from the middle of the body
@@ -62,7 +62,7 @@ def axes(yaw: np.ndarray, pitch: np.ndarray) -> np.ndarray:
 def body(
     root: np.ndarray, yaw: np.ndarray, pitch: np.ndarray, ankles: np.ndarray, feet: np.ndarray, arms: np.ndarray
 ) -> np.ndarray:
-    """Joints (T, 22, 3) from positions and directions of body parts. Pairs of limbs are (left, right).
+    """Compute joints (T, 22, 3) from positions and directions of body parts. Pairs of limbs are in the order (left, right).
 
     Args:
         root: positions (T, 3) of the pelvis.
@@ -112,13 +112,13 @@ def hanging(frames: int, swing: np.ndarray | float = 0.0) -> np.ndarray:
 def walker(
     steps: int = 6, *, stride: float = 0.55, pace: float = 2.0, direction: float = 0.0, turn: float = 0.0, run: bool = False
 ) -> np.ndarray:
-    """A person who walks or runs `steps` steps, at least 2, and stops. The last step brings the feet together.
+    """A person who walks or runs `steps` (2 or more) steps and stops. The last step brings the feet together.
 
     Args:
         stride: metres per step; the body moves by (steps - 1) strides.
         pace: steps per second.
-        direction: angle in degrees from the facing direction to the direction of travel, positive to the left. At 90 the person
-            sidesteps to the left, at 180 walks backwards.
+        direction: angle in degrees from the facing direction to the direction of travel, positive to the left. If it is 90, the
+            person sidesteps to the left; if it is 180, the person walks backwards.
         turn: angle in degrees of a turn in the middle of the path, positive to the left.
         run: whether both feet leave the ground between steps.
     """
@@ -129,13 +129,13 @@ def walker(
     path = np.concatenate([np.zeros((1, 3)), np.cumsum(heading(course + np.radians(direction))[:-1], axis=0) * stride / 40])
 
     def locate(strides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Position (..., 3) on the floor and yaw (...) after this number of strides."""
+        """Position (..., 3) on the floor and yaw (...) after `strides` strides."""
         return np.stack([np.interp(strides, fine, path[:, axis]) for axis in range(3)], axis=-1), np.interp(strides, fine, course)
 
     feet = [swings(clock, locate, steps, side, air=1.6 if run else 0.9, lift=0.25 if run else 0.1) for side in (0, 1)]
     ankles, pointing = (np.stack(pair, axis=1) for pair in zip(*feet))  # (T, 2, 3), (T, 2)
     starting, stopping = np.minimum(clock, 1), np.minimum(steps - clock, 1)
-    root, yaw = locate(clock - starting + starting**2 / 2 + stopping - stopping**2 / 2 - 0.5)  # in the middle between the feet
+    root, yaw = locate(clock - starting + starting**2 / 2 + stopping - stopping**2 / 2 - 0.5)  # the root is midway between the feet
     hips = root[:, None] + HIP * heading(yaw + np.pi / 2)[:, None] * [[1], [-1]]  # (T, 2, 3)
     distance = np.linalg.norm((ankles - hips)[..., [0, 2]], axis=-1).max(axis=1)
     hop = run * 0.05 * np.sin(np.pi * clock) ** 2
@@ -148,9 +148,10 @@ def walker(
 def swings(
     clock: np.ndarray, locate: Callable, steps: int, side: int, air: float, lift: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions (T, 3) of an ankle and yaw (T,) of the foot, which swings forward in every second step and stands otherwise.
+    """Return positions (T, 3) of an ankle and yaw (T,) of its foot. The foot swings forward in every second step and stands in the
+    other steps.
 
-    `clock` (T,) is the time in steps. A swing lasts `air` steps and is `lift` metres high.
+    `clock` (T,) is the time, measured in steps. A swing lasts `air` steps and is `lift` metres high.
     """
     step_numbers = np.arange(side, steps, 2)
     positions, yaw = locate(np.minimum(np.append(0, step_numbers + 1), steps - 1))
@@ -174,7 +175,7 @@ HANDS = {"left": (0,), "right": (1,), "both": (0, 1)}
 
 
 def standing(arms: np.ndarray, pitch: np.ndarray | None = None) -> np.ndarray:
-    """Joints (T, 22, 3) of a standing person with these arms (T, 2, 2, 3) and this forward lean (T,)."""
+    """Joints (T, 22, 3) of a standing person. `arms` (T, 2, 2, 3) are as in `body`; `pitch` (T,) is the forward lean."""
     frames = len(arms)
     pitch = np.zeros(frames) if pitch is None else pitch
     root = np.stack([np.zeros(frames), np.full(frames, STANDING), -0.15 * np.sin(pitch)], axis=-1)  # the hips move back in a bow
@@ -185,9 +186,9 @@ def standing(arms: np.ndarray, pitch: np.ndarray | None = None) -> np.ndarray:
 def raiser(
     hand: str = "right", *, height: str = "above the head", times: int = 1, hold: float = 1.0, rise: float = 0.6
 ) -> np.ndarray:
-    """A person who raises the left hand, the right hand or both in `rise` seconds and holds them up for `hold` seconds.
+    """A person who raises one or both hands in `rise` seconds, holds them up for `hold` seconds, and lowers them.
 
-    The whole gesture is repeated `times` times. `hand` is 'left', 'right' or 'both'.
+    The person performs the whole gesture `times` times. `hand` is 'left', 'right' or 'both'.
     """
     return gesture(hand, height, times, hold, rise, waves=0)
 
@@ -248,8 +249,8 @@ def random_clip(rng: np.random.Generator) -> tuple[str, np.ndarray]:
 def write_synthetic(root: str | Path, clips: int = 64, seed: int = 0) -> None:
     """Write a dataset folder in HumanML3D's layout: features, joints, texts, statistics and splits.
 
-    About three quarters of the clips are in train, and one eighth each in val and test. Motions and captions are determined by
-    `clips` and `seed`. Raises `UserError` for fewer than 8 clips.
+    About three quarters of the clips are in train, one eighth is in val, and one eighth is in test. Equal `clips` and `seed` give
+    equal motions and captions. Raises `UserError` for fewer than 8 clips.
     """
     import torch
 

@@ -1,9 +1,9 @@
-"""Verb phrases for `prepare/everyday_parts.py`: walking, standing, and actions that are detected in the joints. Data only.
+"""Verb phrases for `prepare/everyday_parts.py`: walking, standing, and actions that are detected in the joints.
 
-There are about a dozen phrases per action, in the third person, without subject. Each phrase must be true of every clip for which
-its table is used. Phrases of other activities are in `prepare/activities.py`. Placeholders in braces: {their} {themself}, {side}
-(left, right), {on} and {onto} (" on a chair", or nothing), {times} ("twice"), {count} ("three"), {way} (" forward", or nothing),
-{hand} ("their right hand"), {limb}, {how}.
+This module contains only data: about a dozen phrases per action, in the third person, without subject. Each phrase must be true of
+every clip for which its table is used. `prepare/activities.py` contains the phrases of other activities. The phrases contain these
+placeholders in braces: {their} {themself}, {side} (left, right), {on} and {onto} (" on a chair", or nothing), {times} ("twice"),
+{count} ("three"), {way} (" forward", or nothing), {hand} ("their right hand"), {limb}, {how}.
 """
 
 from __future__ import annotations

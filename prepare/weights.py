@@ -1,14 +1,14 @@
-"""Train the embedded weights, stage by stage, with the recipe below. `make weights` calls this module.
+"""Train the embedded weights (the pretrained weights in `assets/demo`), stage by stage. `make weights` calls this module.
 
     python -m prepare.weights --data_root dataset/Open --setting cpu
     python -m prepare.release --dataset_name open --runs vq lamp masked residual length selector evaluator m2t \\
         --int8 vq lamp masked residual evaluator m2t
     python -m evaluation.stored --checkpoints_dir assets/demo --splits test test_unseen test_cmu test_everyday
 
-A stage is a run in `<checkpoints_dir>/open/`. A stage that has taken all its steps is skipped; every other stage is started or
-resumed. A stage ends at its maximum number of steps or of minutes, whichever comes first; the learning rate decays accordingly.
-Some stages start from the weights of another run: the run with the same name in the folder given by `--init`. Both models must
-have the same sizes.
+A stage trains one model and stores it in a folder in `<checkpoints_dir>/open/`. A stage that has taken all its steps is skipped;
+the remaining stages are started or resumed. A stage ends at its maximum number of steps or at its maximum number of minutes,
+whichever comes first; the learning rate decays accordingly. If the flag `--init` names a checkpoints folder, some stages start from
+the weights of the model of the same name in that folder. The trained model and the model in that folder must have the same sizes.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ DATASET = "open"
 
 @dataclass(frozen=True)
 class Stage:
-    """A training run: its script, its flags, and (steps, minutes, batch size, learning rate) for the settings cpu and gpu."""
+    """The training of one model: script, flags, and (steps, minutes, batch size, learning rate) for the settings cpu and gpu."""
 
     script: str
     flags: str
     cpu: tuple[int, float, int, float]
     gpu: tuple[int, float, int, float]
-    init: bool = False  # whether the stage starts from the run of the same name in --init
+    init: bool = False  # whether the stage starts from the model of the same name in the folder --init
 
     def settings(self, setting: str) -> str:
         """Return the flags for training length, batch size and learning rate. `setting` is "cpu" or "gpu"."""
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
         words = command(config, name)
         print(f"{name}: {shlex.join(words)}", flush=True)
         if code := subprocess.run([sys.executable, *words], check=False).returncode:
-            raise UserError(f"{name}: the stage ended with exit code {code}; see its message above; repeat the command to resume")
+            raise UserError(f"{name}: the stage ended with exit code {code}; see the message above; repeat the command to resume")
 
 
 def command(config: TrainWeights, name: str) -> list[str]:

@@ -1,8 +1,8 @@
-"""Additional phrases for the tables of `prepare/verbs.py`, `prepare/activities.py` and `prepare/phrases.py`. Data only.
+"""Additional phrases for the tables of `prepare/verbs.py`, `prepare/activities.py` and `prepare/phrases.py`.
 
 `MORE` maps a table to additional phrases with the same placeholders. Each phrase must be true of every clip for which the table is
 used. The additional captions of a training clip use the phrases of the tables and of `MORE` (`Voice.wide` in `prepare/clauses.py`).
-All other captions use the phrases of the tables.
+All other captions use only the phrases of the tables.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def test_other_captions_in_the_batch_change_nothing(folder):
 def test_long_text_is_cut_with_a_note(folder, capsys):
     encoder = SentenceEncoder(folder)
     torch.testing.assert_close(encoder(["left " * 50]), encoder(["left " * 10]))
-    assert capsys.readouterr().err == "note: a text of 52 tokens is truncated to 12, the maximum of the encoder\n"
+    assert capsys.readouterr().err == "note: a text of 52 tokens is truncated to 12 tokens, the maximum of the text encoder\n"
 
 
 @pytest.mark.parametrize("caption", ["", "  \n"])

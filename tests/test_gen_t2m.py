@@ -166,7 +166,7 @@ def test_the_prompts_that_come_with_the_project_can_be_read():
 BAD = {
     "no prompt": ([], "--text_prompt"),
     "empty prompt": (["--text_prompt", "  "], "--text_prompt"),
-    "enormous prompt": (["--text_prompt", "walk " * 500], "500 words; at most 200"),
+    "enormous prompt": (["--text_prompt", "walk " * 500], "500 words and 2500 characters; use at most 200 words"),
     "length 3": (["--text_prompt", "walk", "--motion_length", "3"], "3 frames; choose from 4 to 196"),
     "length 10000": (["--text_prompt", "walk", "--motion_length", "10000"], "10000 frames; choose from 4 to 196"),
     "negative length": (["--text_prompt", "walk", "--motion_length", "-8"], "--motion_length -8"),
@@ -211,7 +211,7 @@ def test_bad_input_is_one_clear_line(generate, capsys, tmp_path, case):
         (b"a person walks#40\n#60\n", "line 2: the text is empty"),
         (b"a person walks#3\n", "line 1: a length of 3 frames"),
         (b"a person walks#-4\n", "length '-4'"),
-        (b"\n\n", "no prompt in it"),
+        (b"\n\n", "contains no prompt"),
         (b"\xff\xfe\x00walk", "UTF-8"),
     ],
 )

@@ -59,7 +59,7 @@ def test_packing_keeps_clips_captions_and_lists(root, tmp_path, capsys):
     pack.main(["--unpack", str(file), "--out", str(out), "--workers", "1"])
     names = {name for split in ("train", "val") for name in (root / f"{split}.txt").read_text().split()}
     assert {path.stem for path in (out / "new_joint_vecs").iterdir()} == names
-    assert f"{len(names) - 1} clips and 1 mirrored ones" in capsys.readouterr().out
+    assert f"{len(names) - 1} clips and 1 mirrored clips" in capsys.readouterr().out
     for name in names:
         unpacked, original = (np.load(folder / "new_joint_vecs" / f"{name}.npy") for folder in (out, root))
         assert unpacked.shape == original.shape and np.abs(unpacked - original)[:, :67].max() < 5e-4, name

@@ -142,7 +142,7 @@ def test_a_run_can_start_from_another_with_its_words_and_statistics(root, capsys
     assert np.array_equal(np.load(third.meta / "mean.npy"), np.load(first.meta / "mean.npy"))
     with pytest.raises(SystemExit, match="2"):
         run(root, "other", "--init", "first", "--embed_dim", "4")
-    assert "--init first: embed_dim is 8 there and 4 in this run" in capsys.readouterr().err
+    assert "--init first: embed_dim is 8 in the earlier run and 4 in the new run" in capsys.readouterr().err
 
 
 def test_the_upper_bound_accounts_for_equal_captions():

@@ -130,7 +130,7 @@ def test_init_starts_from_the_weights_of_another_run(root, trained):
         (["--bert", "nowhere"], "nowhere"),
         (["--init", "nothing"], "nothing"),
         (["--init", "vq"], "lamp is needed"),
-        (["--init", "all", "--num_queries", "7"], "num_queries is 6 there and 7 in this run"),
+        (["--init", "all", "--num_queries", "7"], "num_queries is 6 in the earlier run and 7 in the new run"),
         (["--init", "all", "--bert", "OTHER"], "is not the vocabulary of"),
         (["--batch_size", "1000"], "--batch_size 1000"),
         (["--max_text", "41"], "reads at most 40 tokens"),

@@ -183,7 +183,7 @@ def test_bad_flags_end_with_one_line(root, trained, capsys, tmp_path):
     assert "no LaMP run 'nobody'" in fails(capsys, root, "--lamp_name", "nobody")
     assert "no such checkpoint" in fails(capsys, root, "--resume-pth", "nobody")
     assert "no captioner 'nobody'" in fails(capsys, root, "--resume-trans", "nobody")
-    assert "num_layers is 1 there and 2" in fails(capsys, root, "--resume-trans", "m2t", "--num-layers", "2")
+    assert "num_layers is 1 in the earlier run and 2" in fails(capsys, root, "--resume-trans", "m2t", "--num-layers", "2")
     assert "must be a multiple of --n_head_gpt" in fails(capsys, root, "--n-head-gpt", "3")
     assert "--block_size 600" in fails(capsys, root, "--block-size", "600")
     assert "--texts" in fails(capsys, root, "--decoder", "lm", "--texts", str(tmp_path))

@@ -71,7 +71,7 @@ def test_several_processes_compute_the_same_profiles(root, monkeypatch):
 
 
 def test_other_skeletons_are_refused(root):
-    with pytest.raises(UserError, match="22 joints, but these have 21"):
+    with pytest.raises(UserError, match="22 joints, not 21"):
         cached_profiles(clips_of(root).clips, 21, 1)
 
 

@@ -329,13 +329,13 @@ def test_init_starts_from_the_weights_of_another_run(fresh, stage, reads):
 def test_init_from_a_run_of_other_sizes_is_refused(root, capsys):
     run(root, "masked", name="small")
     flags = ("--init", "small")
-    message = "--init small: latent_dim is 16 there and 32 in this run"
+    message = "--init small: latent_dim is 16 in the earlier run and 32 in the new run"
     assert message in refusal(capsys, root, "masked", *flags, "--latent_dim", "32", name="larger")
-    assert "stage is masked there and residual" in refusal(capsys, root, "residual", *flags, name="larger")
+    assert "stage is masked in the earlier run and residual" in refusal(capsys, root, "residual", *flags, name="larger")
     taken = load_weights(find_weights(run(root, "masked", *flags, "--max_iters", "1", name="taken", bare=True).root))[1]
     taken = taken["config"]["latent_dim"], taken["config"]["n_heads"], taken["text_encoder"]
     assert taken == (16, 2, "sentence"), "sizes that are not given are those of --init"
-    assert "n_heads is 2 there and 4" in refusal(capsys, root, "masked", *flags, "--n_heads", "4", name="larger")
+    assert "n_heads is 2 in the earlier run and 4" in refusal(capsys, root, "masked", *flags, "--n_heads", "4", name="larger")
     assert "nobody" in refusal(capsys, root, "masked", "--init", "nobody", name="larger")
     assert not (root / "checkpoints" / "synthetic" / "larger").exists()
 

@@ -433,7 +433,7 @@ def test_two_processes_equal_one(tmp_path):
     assert double["best_evaluation"] == pytest.approx(single["best_evaluation"], rel=1e-4)
     for key, value in single["model"].items():
         torch.testing.assert_close(value, double["model"][key], rtol=1e-4, atol=1e-5)
-    with pytest.raises(UserError, match=f"this run had 2 processes, now 1; start 2, or use --batch_size {2 * SIZE}"):
+    with pytest.raises(UserError, match=f"with 2 processes, not 1; start 2 processes, or use --batch_size {2 * SIZE}"):
         trainer(tmp_path / "pair", replace(CONFIG, is_continue=True))
     one = trainer(tmp_path / "pair", replace(CONFIG, is_continue=True, batch_size=2 * SIZE, max_epoch=5), model=Model(noise=0))
     one.fit()

@@ -136,7 +136,7 @@ def test_weights_of_constrained_tokenisers_are_taken_over_whole():
     start, new = (MotionTokeniser(VQConfig(**settings)) for _ in range(2))
     widen_from_(new, start)
     assert all(torch.equal(value, start.state_dict()[name]) for name, value in new.state_dict().items())
-    with pytest.raises(UserError, match="use the flags of that run"):
+    with pytest.raises(UserError, match="use the flags of the --init run"):
         widen_from_(MotionTokeniser(VQConfig(**TINY)), start)
 
 

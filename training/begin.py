@@ -14,19 +14,19 @@ from utils.runtime import Distributed, resolve_device
 
 
 def in_group(train: Callable[[Any], None], config: Any) -> None:
-    """Call `train(config)` in the process group of torchrun, if the script was started by torchrun."""
+    """Call `train(config)`. If torchrun has started the script, the call runs in torchrun's process group."""
     with Distributed.from_environment().group(resolve_device(config.gpu_id)):
         train(config)
 
 
 def batch_settings(config: Any) -> dict[str, int]:
-    """Keyword arguments of the training batches: batch size, seed, and rank and number of processes."""
+    """Keyword arguments for the training batches: batch size, seed, rank of this process, and number of processes."""
     processes = Distributed.from_environment()
     return {"batch_size": config.batch_size, "seed": config.seed, "rank": processes.rank, "world": processes.world}
 
 
 def init_weights(config: Any) -> Path:
-    """The weights file for `--init`, which names a file, a checkpoint folder or a run. Raises `UserError` if there is none."""
+    """The weights file for `--init`, which names a file, a checkpoint folder or a run. Raises `UserError` if no file is found."""
     path = Path(config.init)
     return find_weights(path if path.exists() else CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.init).root)
 
@@ -35,13 +35,14 @@ def check_same(flag: str, source: Mapping[str, Any], target: Mapping[str, Any], 
     """Raise `UserError` if the configs of two models differ in a field that is not in `free`. The message begins with `flag`."""
     for name, value in target.items():
         if name not in free and source.get(name) != value:
-            raise UserError(f"{flag}: {name} is {source.get(name)} there and {value} in this run; use the same flags for both runs")
+            problem = f"{name} is {source.get(name)} in the earlier run and {value} in the new run"
+            raise UserError(f"{flag}: {problem}; use the same flags for both runs")
 
 
 def start_from_(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     """Load a state dict, which was read from `path`, into the model and print a message."""
     model.load_state_dict(dict(state))
-    print(f"starts with the weights of {path}")
+    print(f"training starts with the weights of {path}")
 
 
 def mean_losses(
@@ -49,7 +50,7 @@ def mean_losses(
 ) -> dict[str, float]:
     """The loss and the logs that `model.loss(batch, *arguments)` returns, averaged over `count` batches.
 
-    If given, `further(model, batch)` returns more values to average.
+    `further(model, batch)`, if it is given, returns additional values to average.
     """
     device = next(model.parameters()).device
     means: dict[str, float] = {}

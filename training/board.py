@@ -19,7 +19,7 @@ from torch.utils.tensorboard.summary import image, scalar, text
 class Board:
     """An events file in `folder`. After the first failed write, such as on a full disk, a note is printed and logging stops.
 
-    PyTorch's `SummaryWriter` is not used, because it writes in a thread, whose errors could not be caught here.
+    PyTorch's `SummaryWriter` writes in a background thread, whose errors the training could not catch, so it is not used.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
@@ -27,9 +27,9 @@ class Board:
         with self._stop_on_error():
             folder.mkdir(parents=True, exist_ok=True)
             name = f"events.out.tfevents.{time.time_ns():020d}.{socket.gethostname()}.{os.getpid()}"
-            self.writer = RecordWriter(open(folder / name, "wb"))  # noqa: SIM115 (open as long as the run)
+            self.writer = RecordWriter(open(folder / name, "wb"))  # noqa: SIM115 (open until the run ends)
         self._write(event_pb2.Event(file_version="brain.Event:2"))
-        # Because of this event, TensorBoard discards what an interrupted run has logged for `first_step` and later steps.
+        # Because of a START event, TensorBoard discards what an interrupted run has logged for `first_step` and later steps.
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._write(event_pb2.Event(session_log=start, step=first_step))
 

@@ -27,17 +27,20 @@ from training.utilisation import Utilisation
 from utils.errors import UserError, readable
 
 Batch = dict[str, Tensor]
-Metrics = dict[str, float | str | np.ndarray]  # by name; texts and images (H, W, 3) of uint8 are only logged
+Metrics = dict[str, float | str | np.ndarray]  # by name: numbers, or texts and images (H, W, 3) of uint8 to be logged
 Best = tuple[str, str]  # name of the metric that selects the best weights, and "min" or "max"
 
 
 class Batches(Protocol):
-    """Training data."""
+    """Training data, as numbered batches."""
 
     steps_per_epoch: int
 
     def batch(self, index: int) -> Batch:
-        """Return batch `index`, from 0. It depends only on `index` and the rank of the process, not on global random state."""
+        """Return batch `index`, counted from 0.
+
+        The batch depends only on `index` and on the rank of the process, and not on the global random state.
+        """
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,11 @@ class Evaluation:
 def learning_rate(step: int, total_steps: int, config: Training, minutes: float = 0.0) -> float:
     """Return the learning rate of update `step`, counted from 0.
 
-    The rate rises linearly to `lr` during the warm-up. After that, it drops at milestones, decays to `min_lr` along a cosine, or
-    stays constant, depending on `config.schedule`. The cosine ends at the last step or after --max_minutes, whichever comes first.
-    `minutes` is the time since the run was started or resumed. With several processes, whose clocks differ, the trainer passes 0:
-    the cosine then ends at the last step. With --max_minutes and one process, the rate depends on the clock, so a resumed run does
-    not reproduce an uninterrupted run.
+    The rate rises linearly to `lr` during the warm-up. After the warm-up, the rate drops at milestones, decays to `min_lr` along a
+    cosine, or stays constant, depending on `config.schedule`. The cosine ends at the last step or after --max_minutes, whichever
+    comes first. `minutes` is the time since the run was started or resumed. With several processes, whose clocks differ, the
+    trainer passes `minutes` = 0, and the cosine ends at the last step. If --max_minutes is set and one process trains, a cosine
+    depends on the clock, so a resumed run does not reproduce an uninterrupted run.
     """
     if step < config.warm_up_iter:
         return config.lr * (step + 1) / config.warm_up_iter
@@ -111,11 +114,11 @@ class WeightAverage:
             self._swap()
 
     def state_dict(self) -> dict:
-        """The state for the resume file."""
+        """The state of the average, for the resume file."""
         return {"updates": self.updates, "average": self.average}
 
     def load_state_dict(self, state: dict) -> None:
-        """Restore the state. Raises `UserError` if averaging has been switched on or off since the state was saved."""
+        """Restore a saved state. Raises `UserError` if averaging has been switched on or off since the state was saved."""
         if len(self.average) != len(state["average"]):
             raise UserError(f"--ema_decay {self.decay:g}: averaging cannot be switched on or off by a resume; leave the flag out")
         self.updates = state["updates"]
@@ -130,8 +133,8 @@ class WeightAverage:
 class Prefetcher:
     """Prepares the next batches, `make(index)`, in background threads during training, and copies them to the device.
 
-    `AHEAD` batches are prepared in advance for training on a GPU, but only one for training on a CPU, which uses all cores. `make`
-    must be a pure function. Exceptions that `make` raises are raised by `get`.
+    For training on a GPU, `AHEAD` batches are prepared in advance. Training on a CPU uses all cores, so one batch is prepared in
+    advance. `make` must be a pure function. Exceptions that `make` raises are raised by `get`.
     """
 
     AHEAD = 4  # one thread cannot prepare large batches as fast as a GPU trains on them
@@ -187,7 +190,7 @@ def peak_memory() -> float:
     """Peak memory of this process in GB: GPU memory if the process uses a GPU, otherwise main memory."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 1e9
-    with suppress(ImportError):  # on Windows
+    with suppress(ImportError):  # Windows lacks the module `resource`
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
@@ -195,7 +198,7 @@ def peak_memory() -> float:
 
 
 class Reporter:
-    """Reports progress in a progress bar (on a terminal), in TensorBoard, and as printed lines, which are also put in `train.log`.
+    """Reports progress in a progress bar (on a terminal), in TensorBoard, and as lines, which are printed and added to `train.log`.
 
     `samples` is the number of samples per step over all processes. If `show` is False, nothing is reported.
     """

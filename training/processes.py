@@ -49,12 +49,13 @@ def random_states_by_rank(seed: int, world: int) -> list[dict[str, Any]]:
 def resumed_random_states(path: Path, state: dict[str, Any], config: Training, samples: int, world: int) -> list[dict[str, Any]]:
     """New random states by rank, for a run that is resumed with another number of processes, `world`.
 
-    `state` is the content of the resume file `path`. Raises `UserError` if the run had another number of samples per step than
-    `samples`.
+    `state` is the content of the resume file `path`. Raises `UserError` if the number of samples per step before the interruption
+    was not `samples`.
     """
     before, samples_before = len(state["random"]), state.get("samples")
     if samples_before != samples:
         size, remainder = divmod(samples_before or 0, world * config.accumulate)
         alternative = f", or use --batch_size {size}" if size and not remainder else ""
-        raise UserError(f"{path}: this run had {before} processes, now {world}; start {before}{alternative}")
+        problem = f"the run was trained with {before} processes, not {world}"
+        raise UserError(f"{path}: {problem}; start {before} processes{alternative}")
     return random_states_by_rank(config.seed + 1_000_003 * state["step"], world)

@@ -1,4 +1,4 @@
-"""The training loop of all stages.
+"""The training loop of all training stages, such as the tokeniser and the masked transformer.
 
 A stage provides a model with `loss(batch) → (loss, logs)`, batches as a pure function of their index, and optionally a validation
 function and a more expensive evaluation, such as FID of generated motion. The trainer handles precision, gradient accumulation and
@@ -61,7 +61,7 @@ from utils.runtime import (
 )
 
 DEADLINE = -1  # reason for stopping: --max_minutes have passed
-# Attributes that are stored unchanged in the resume file. Older resume files lack the last two of them.
+# Attributes that are stored unchanged in the resume file. Resume files of older versions lack the last two attributes.
 PLAIN_STATE = ("step", "sums", "summed", "best_value", "validation_due", "best_evaluation", "evaluation_due")
 
 
@@ -70,14 +70,15 @@ class Trainer:
 
     Args:
         model: `model.loss(batch)` returns the loss and a dict of detached scalars, with the same names at every step.
-        validate: `validate(model)` returns metrics by name, and optionally texts and images to log. It is called on rank 0, without
-            gradients, in fp32 and eval mode, with the averaged weights.
+        validate: `validate(model)` returns metrics by name, and optionally texts and images to log. The function is called on
+            rank 0, without gradients, in fp32 and eval mode, with the averaged weights.
         best: name of the metric that selects the best weights, and "min" or "max".
-        evaluation: a second validation with its own metric and interval. It is called in every process, to distribute the work.
+        evaluation: a second validation with its own metric and interval. Every process calls its function `score`, so that the
+            processes can share the work.
         model_metadata: kind, config and dataset_name, which are stored in every weights file.
 
-    Raises `UserError` for invalid settings, if the run exists and --is_continue is not set, and if --is_continue is set and there
-    is no such run.
+    Raises `UserError` in three cases: a setting is invalid; the run exists, but --is_continue is not set; --is_continue is set, but
+    the run does not exist.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class Trainer:
         self.samples = config.batch_size * config.accumulate * self.processes.world  # per step, over all processes
 
         self.step = 0  # number of completed updates
-        self.sums: dict[str, Tensor] = {}  # sums of logged values since the last log line; on the device, to avoid waiting
+        self.sums: dict[str, Tensor] = {}  # sums of logged values since the last log line, on `device`
         self.summed = 0  # number of updates in `sums`
         self.first_bad = torch.tensor(-1, device=self.device)  # first update whose loss or gradient was not finite
         self.best_value: float | None = None
@@ -114,7 +115,7 @@ class Trainer:
         self.validation_due = self.evaluation_due = False
         self.random: list[dict[str, Any]] | None = None  # random states by rank; None: initialise from the seed
         self.utilisation = Utilisation(self.device)
-        self.prefetcher: Prefetcher | None = None  # this and the following attributes are set by `fit`
+        self.prefetcher: Prefetcher | None = None  # set by `fit`, as are the next three attributes
         self.report: Reporter | None = None
         self.stop: StopSignal | None = None
         self.agreement: Agreement | None = None
@@ -159,12 +160,12 @@ class Trainer:
     def _loop(self) -> int:
         """Train until there is a reason to stop; returns this reason: 0 (last step reached), DEADLINE, or a signal's number."""
         config, reason = self.config, 0
-        if self.validation_due:  # skipped when the run was interrupted
+        if self.validation_due:  # the validation was skipped when the run was interrupted
             self._validate()
         if self.evaluation_due:
             self._evaluate()
         if self.step >= self.total_steps:
-            self.report.say(f"complete at step {self.step}; raise --max_epoch or --max_iters to continue training")
+            self.report.say(f"the run is complete at step {self.step}; to train longer, raise --max_epoch or --max_iters")
         train_(self.model)
         while self.step < self.total_steps and not reason:
             self._update()
@@ -205,7 +206,7 @@ class Trainer:
         self.step += 1
 
     def _batch(self, index: int) -> Batch:
-        """Batch `index`, on the CPU; padded if updates are captured, because each shape needs a graph."""
+        """Batch `index`, on the CPU. If updates are captured as CUDA graphs, the batch is padded, so that few shapes occur."""
         batch = self.batches.batch(index)
         return batch_to_units(batch) if self.update.graphs else batch
 
@@ -299,7 +300,7 @@ class Trainer:
             remove_half_files(folder.root, (".", "meta", "model", "eval"))
         if self.config.is_continue and (folder.has_resume() or folder.weights("latest").is_file() or not folder.opt.is_file()):
             return self._load()
-        if self.config.is_continue:  # interrupted before there was a resume file
+        if self.config.is_continue:  # the run was interrupted before it had a resume file
             if any(getattr(self.config, flag, "") for flag in ("init", "resume_trans")):
                 raise UserError(f"{folder.root}: no resume file yet; start the run again without --is_continue")
             if self.processes.main:
@@ -324,13 +325,13 @@ class Trainer:
     def _reason_to_stop(self) -> int:
         """The reason for stopping: 0 (none), DEADLINE, or a signal's number, which takes precedence.
 
-        All processes stop at the same step. With several processes, this is one step after the first process
+        All processes stop at the same step. With several processes, they stop one step after the step at which the first process
         has a reason for stopping.
         """
         return self.agreement.largest(self.stop.number or (DEADLINE if 0 < self.config.max_minutes < self._minutes() else 0))
 
     def _check_finite(self) -> None:
-        """Raise `UserError` if the loss or gradient of an update was not finite, naming the data that caused it."""
+        """Raise `UserError` if the loss or gradient of an update was not finite. The message names any data that is not finite."""
         step = int(self.first_bad)
         if step < 0:
             return

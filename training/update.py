@@ -1,10 +1,10 @@
 """One update of the weights: the gradients of one or several batches, clipping, AdamW.
 
-A step has hundreds of short kernels, which take longer to launch than to run. On a GPU, the update is therefore captured as CUDA
-graphs (Nguyen et al., "Accelerating PyTorch with CUDA Graphs", 2021): the forward and backward pass is one graph for each shape of
-the batch, and everything after it (clipping, AdamW, zeroing of the gradients) is one more graph. The first call with each shape is
-not captured, so that all caches, kernels, gradients and optimiser states exist when the second call is captured. Replayed kernels
-draw new random numbers: a replay advances the GPU's generator by as much as the captured calls would.
+An update has hundreds of short kernels, which take longer to launch than to run. On a GPU, the update is therefore captured as CUDA
+graphs (Nguyen et al., "Accelerating PyTorch with CUDA Graphs", 2021). Forward and backward pass are one graph for each shape of the
+batch; clipping, AdamW and the zeroing of the gradients are one more graph. The first call with each shape is not captured, so that
+all caches, kernels, gradients and optimiser states exist when the second call is captured. Replayed kernels draw new random
+numbers, because a replay advances the GPU's random generator by as much as the captured calls would.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from training.parts import Batch, parameter_groups
 from training.processes import Loss
 from utils.runtime import autocast
 
-MOST_GRAPHS = 128  # the least recently used graph is dropped
+MOST_GRAPHS = 128  # maximum number of graphs; if there are more, the least recently used graph is dropped
 
 Values = dict[str, Tensor]  # by name, each a scalar
 Function = Callable[[Batch], Values]
 
 
 class Update:
-    """Computes gradients and updates the weights of `model`: one or several calls of `gradient`, then one of `step`.
+    """Updates the weights of `model`: each update is one or several calls of `gradient`, followed by one call of `step`.
 
     Attributes:
         forward: the model's loss; with several processes, the trainer replaces it by its DDP wrapper.
@@ -52,7 +52,7 @@ class Update:
     def gradient(self, batch: Batch) -> Values:
         """Add the gradient of the loss of `batch`, divided by `accumulate`, to the gradients.
 
-        Returns the loss and the logs, without gradient. The next call may overwrite them.
+        Returns the loss and the logs, without gradient. The next call may overwrite the returned tensors.
         """
         self.batches += 1
         # DDP reads this attribute; the processes then exchange gradients only once per update.
@@ -62,7 +62,7 @@ class Update:
     def step(self, rate: float) -> Values:
         """Clip the gradients, update the weights with the learning rate `rate`, and reset the gradients.
 
-        Returns {"grad_norm": the norm before clipping}. The next call may overwrite it.
+        Returns {"grad_norm": the norm before clipping}. The next call may overwrite the returned tensor.
         """
         self.rate = rate
         if self.graphs:
@@ -75,7 +75,7 @@ class Update:
         return norm
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the optimiser, the same with and without graphs."""
+        """The state of the optimiser, in a form that does not depend on whether updates are captured."""
         state = self.optimizer.state_dict()
         return {**state, "param_groups": [{**group, "lr": self.rate, "capturable": False} for group in state["param_groups"]]}
 
@@ -85,7 +85,7 @@ class Update:
         self.optimizer.load_state_dict({**state, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
     def _gradient(self, batch: Batch) -> Values:
-        with autocast(self.device, self.config.precision):  # its end clears the cache of weights, before the capture ends
+        with autocast(self.device, self.config.precision):  # at its end, clears autocast's cache of weights
             loss, logs = self.forward(batch)
         (loss / self.config.accumulate).backward()
         return logs
@@ -96,7 +96,7 @@ class Update:
             self.optimizer.step()
             self.optimizer.zero_grad()
             return {"grad_norm": norm}
-        for group in self.optimizer.param_groups:  # AdamW refuses to be captured without this, and warns with it outside captures
+        for group in self.optimizer.param_groups:  # AdamW needs this flag in a capture and warns about it otherwise
             group["capturable"] = self.graphs.capturing
         self.optimizer.step()
         torch._foreach_zero_([weight.grad for weight in self.weights if weight.grad is not None])
@@ -106,8 +106,8 @@ class Update:
 class StepGraphs:
     """Captures and replays the functions of an update, with one graph for each function and shape of the batch.
 
-    A graph holds the memory addresses of weights and gradients, so a new graph is captured when one of them has moved. The
-    functions must change the gradients in place.
+    A graph holds the memory addresses of weights and gradients, so a new graph is captured when a weight or a gradient has moved.
+    The functions must change the gradients in place.
     """
 
     def __init__(self, weights: list[nn.Parameter], device: torch.device) -> None:
@@ -122,7 +122,7 @@ class StepGraphs:
         key = self._key(function, batch)
         if not self.ready or key not in self.graphs:
             values = self.record.run(lambda: function(batch))
-            self.graphs[self._key(function, batch)] = None  # the first call creates gradients
+            self.graphs[self._key(function, batch)] = None  # a new key, because the first call creates gradients
             while len(self.graphs) > MOST_GRAPHS:
                 self.graphs.popitem(last=False)
             return values
@@ -158,8 +158,9 @@ class StepGraphs:
 
 
 class Recorder:
-    """Records functions without arguments as CUDA graphs. The graphs share a memory pool, because no two of them run at the same
-    time.
+    """Records functions without arguments as CUDA graphs.
+
+    The graphs share a memory pool, because no two graphs run at the same time.
 
     Functions are captured on the stream on which `run` has called them before. The reason is that autograd nodes that add to the
     gradients belong to the stream of the forward pass that created them. If such a node still exists, a capture on another stream
@@ -180,12 +181,15 @@ class Recorder:
         return values
 
     def __call__(self, function: Callable[[], Values]) -> Callable[[], Values]:
-        """Capture `function`, without running its kernels; returns a function that replays them and returns the same tensors."""
+        """Capture the kernels of `function` without running them.
+
+        Returns a function that runs the captured kernels and returns the tensors to which these kernels write.
+        """
         if self.pool is None:
             gc.collect()  # frees autograd nodes of earlier passes on other streams
             self.pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        # The default mode "global" forbids that other threads, such as the prefetcher's, pin memory during the capture.
+        # In the default mode "global", other threads, such as those of a `Prefetcher`, may not pin memory during the capture.
         with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
             values = function()
 
@@ -207,7 +211,9 @@ def uses_graphs(model: nn.Module, config: Training, device: torch.device, world:
 
 
 def has_memory_for_graphs(device: torch.device) -> bool:
-    """Whether the GPU has twice the memory that training needs. Graphs need this memory, because they have a memory pool of their
-    own."""
+    """Whether the GPU has twice the memory that training has needed so far.
+
+    Graphs need additional memory, because they have a memory pool of their own.
+    """
     total = torch.cuda.get_device_properties(device).total_memory
     return 2 * torch.cuda.max_memory_allocated(device) < total

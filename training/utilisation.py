@@ -21,7 +21,7 @@ PEAKS = {
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """FLOP/s of bf16 matrix products on this GPU; None for a CPU or a GPU that is not in the table."""
+    """Peak FLOP/s of bf16 matrix products on `device`; None for a CPU or a GPU that `PEAKS` does not list."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)

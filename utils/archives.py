@@ -40,7 +40,7 @@ class Limits:
 
 
 def read_members(path: Path, wanted: Callable[[str], bool], limits: Limits = Limits()) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and content of each file in a .zip or .tar archive (compressed or not) if `wanted` accepts the name.
+    """Yield the name and content of each file whose name `wanted` accepts, from a .zip or .tar archive (compressed or not).
 
     Raises `UserError` for an archive that is damaged, encrypted, exceeds the limits, or contains links or devices.
     """
@@ -81,7 +81,10 @@ def check_zip(archive: zipfile.ZipFile, path: Path, limits: Limits = Limits()) -
 
 
 def checked_tar(archive: tarfile.TarFile, path: Path, limits: Limits) -> Iterator[tuple[str, tarfile.TarInfo]]:
-    """Yield the files of a .tar, each after it has been checked. Raises `UserError` for the same reasons as `check_zip`."""
+    """Yield the files of a .tar one by one; each file is checked before it is yielded.
+
+    Raises `UserError` for a .tar that exceeds the limits, or contains links or devices.
+    """
     size, names = 0, set()
     for count, member in enumerate(archive, 1):
         size += member.size
@@ -102,9 +105,9 @@ def check_size(size: int, members: int, path: Path, limits: Limits) -> None:
 
 
 def check_names(names: Iterable[str], path: Path, limits: Limits, seen: set[str] | None = None) -> None:
-    """Raise `UserError` for names that lead outside the folder, are too long or too deep, or differ only in case.
+    """Raise `UserError` for a name that leads outside the target folder, is too long or too deep, or occurs twice (in any case).
 
-    `seen` contains the names of earlier members in lower case; the new names are added.
+    `seen` contains the names of earlier members in lower case; `names` are added to `seen`.
     """
     seen = set() if seen is None else seen
     for name in names:
@@ -120,7 +123,7 @@ def check_names(names: Iterable[str], path: Path, limits: Limits, seen: set[str]
 
 
 def limited(file: IO[bytes], size: int, path: Path) -> bytes:
-    """The content of a member. Raises `UserError` if its length is not the listed `size`."""
+    """The content of a file in an archive. Raises `UserError` if the length of the content is not `size`, the listed length."""
     content = file.read(size + 1)
     if len(content) != size:
         raise UserError(f"{path}: the length of a file differs from the listed length; the archive is damaged")

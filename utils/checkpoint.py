@@ -43,9 +43,10 @@ SCALE = "@scale"  # suffix of the tensor that contains the row scales of an int8
 
 @contextmanager
 def atomic_path(path: str | Path, *, durable: bool = False, keep: Path | None = None) -> Iterator[Path]:
-    """Yield a temporary path next to `path`. At the end, the temporary file is renamed to `path`, or deleted after an exception.
+    """Yield a temporary path next to `path`, at which the body of the context writes a file.
 
-    Creates the parent folder. Raises `UserError` if the file cannot be written.
+    At the end of the context, this file is renamed to `path`; after an exception, the file is deleted. Creates the parent folder.
+    Raises `UserError` if the file cannot be written.
 
     Args:
         durable: wait until file and folder entry are on the disk (fsync), so that the file survives a power failure.
@@ -88,7 +89,7 @@ def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str,
     """Write tensors and JSON-serialisable metadata as one safetensors file. Raises `UserError` if the file cannot be written."""
     state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     seen: set[int] = set()
-    for key, value in state.items():  # safetensors rejects tensors that share memory, such as tied weights, so these are copied
+    for key, value in state.items():  # copies tensors that share memory, such as tied weights: safetensors rejects such tensors
         if (storage := value.untyped_storage()).data_ptr() in seen or storage.nbytes() != value.nbytes:
             state[key] = value.clone()
         seen.add(storage.data_ptr())
@@ -100,7 +101,7 @@ def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str,
 def load_weights(path: str | Path, raw: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a file written by `save_weights`; returns (tensors on the CPU, metadata). 8-bit tensors are converted to float32.
 
-    With `raw`, 8-bit tensors are returned as stored: int8 tensors and their scales.
+    If `raw` is set, 8-bit tensors are returned as the file stores them: int8 tensors and their scales.
 
     Raises `UserError` for a missing or damaged file.
     """
@@ -134,7 +135,10 @@ def _checksum(state: dict[str, Tensor]) -> int:
 
 
 def eight_bits(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Convert floating-point tensors with two or more dimensions to int8, and add a float32 scale per row as `<name>@scale`."""
+    """Convert floating-point tensors with two or more dimensions to int8.
+
+    For each of these tensors, a tensor `<name>@scale` with one float32 scale per row is added.
+    """
     quantised = {}
     for key, value in state.items():
         if value.ndim < 2 or not value.is_floating_point():
@@ -169,14 +173,15 @@ def save_resume(path: str | Path, state: dict[str, Any]) -> None:
 
 
 def previous(path: str | Path) -> Path:
-    """The path of the previous resume file."""
+    """The path to which `save_resume` renames an existing resume file `path`."""
     return Path(path).with_suffix(f".previous{Path(path).suffix}")
 
 
 def load_resume(path: str | Path) -> dict[str, Any]:
     """Read a file written by `save_resume`, with tensors on the CPU. No code from the file is executed.
 
-    If the file is missing or damaged, the previous file is read and a note is printed. Raises `UserError` if that fails too.
+    If the file is missing or damaged, the previous file is read and a note is printed. Raises `UserError` if the previous file
+    cannot be read either.
     """
     try:
         return _read_resume(Path(path))
@@ -184,7 +189,7 @@ def load_resume(path: str | Path) -> dict[str, Any]:
         if not previous(path).is_file():
             raise
         state = _read_resume(previous(path))
-        with suppress(OSError):  # rename the damaged file, so that the next save does not replace the intact one with it
+        with suppress(OSError):  # otherwise the next save would replace the intact previous file with the damaged file
             os.replace(path, Path(path).with_suffix(f".damaged{Path(path).suffix}"))
         note(f"{str(error).partition(';')[0]}; the previous file, {previous(path).name}, is used")
         return state
@@ -281,7 +286,10 @@ def drop_old_caches(path: Path) -> None:
 
 
 class CheckpointFolder:
-    """Paths of the files of a run. No folder is created. Raises `UserError` for a name that leads outside the parent folder."""
+    """Paths of the files of a run. No folder is created.
+
+    Raises `UserError` for a name that leads outside `<checkpoints_dir>/<dataset_name>`.
+    """
 
     def __init__(self, checkpoints_dir: str | Path, dataset_name: str, name: str) -> None:
         parts = PurePath(name).parts
@@ -308,12 +316,12 @@ class CheckpointFolder:
         return not weights and load_resume(self.resume)["step"] == 0
 
     def has_resume(self) -> bool:
-        """Whether there is a resume file."""
+        """Whether the folder contains a current or a previous resume file."""
         return self.resume.is_file() or previous(self.resume).is_file()
 
 
 def find_weights(path: str | Path, tag: str | None = None) -> Path:
-    """The weights file at `path`, or in the checkpoint folder `path`. Raises `UserError` if there is none.
+    """The weights file at `path`, or in the checkpoint folder `path`. Raises `UserError` if there is no such file.
 
     In a checkpoint folder, the file is `model/<tag>.<suffix>`. If `tag` is None, the best weights are chosen or, if there are none,
     the latest. If several metrics have best weights, `BEST_METRICS` gives the order of preference.
@@ -341,7 +349,7 @@ def _preference(file: Path) -> tuple[int, str]:
 
 
 def git_revision() -> str:
-    """The git commit of this code, with `-dirty` if files have been changed; "" outside a git repository."""
+    """The git commit of this code, with `-dirty` if files differ from the commit; "" outside a git repository."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TextIO
 LONGEST = 500  # maximum length of an error message, in characters
 # Characters that could move the cursor, colour the terminal, or reverse the text direction.
 CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-# Import names of the packages in requirements.txt. av is not in FIRST, because it is only imported to write videos.
+# Import names of the packages in requirements.txt. `av` is imported only when a video is written, so it is not in FIRST.
 FIRST = ("torch", "numpy", "scipy", "einops", "safetensors", "tokenizers", "tqdm", "tensorboard", "matplotlib", "cv2", "PIL")
 REQUIRED = (*FIRST, "av")
 STRAY = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that do not stand for undecodable bytes of a file name
@@ -64,7 +64,8 @@ def check_packages() -> None:
     """End `python -m package.module` with a one-line error if a package of `FIRST` is not installed.
 
     Packages whose modules import their requirements at the top call this function in their `__init__.py`, because these imports run
-    before `script` can handle errors. The check is made only if `sys.argv[0]` is "-m", the value while Python locates the module.
+    before `script` can handle errors. While Python locates the module of `python -m`, `sys.argv[0]` is "-m"; packages are checked
+    only then.
     """
     if sys.argv[:1] == ["-m"]:
         for name in FIRST:
@@ -90,7 +91,7 @@ def fail(message: str) -> NoReturn:
 
 
 def note(message: str) -> None:
-    """Print one `note:` line on stderr, for information that needs no action."""
+    """Print one `note:` line on stderr, for information that requires no action by the user."""
     print(f"note: {' '.join(message.split())}", file=sys.stderr)
 
 
@@ -101,7 +102,7 @@ def escaped(text: str) -> str:
 
 def readable(text: str) -> str:
     """The text without surrogates, so that it can be encoded. Surrogates that stand for undecodable bytes of file names are decoded
-    as UTF-8; all others, and invalid bytes, become U+FFFD."""
+    as UTF-8; all other surrogates, and invalid bytes, become U+FFFD."""
     return STRAY.sub("\ufffd", text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

@@ -1,6 +1,6 @@
 """Locks that give one process exclusive access to a folder, and removal of incomplete files left by killed processes.
 
-The lock is an `flock` on a file in the folder. The operating system releases the lock when the process ends, also when the process
+The lock is an `flock` on a file in the folder. The operating system releases the lock when the process ends, even if the process
 is killed.
 """
 
@@ -23,7 +23,9 @@ UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # er
 
 
 def try_lock(file: IO) -> bool:
-    """Lock an open file without waiting. Returns whether it is locked: False if the filesystem or the platform has no `flock`.
+    """Lock an open file without waiting.
+
+    Returns True if the file is now locked, and False if the filesystem or the platform has no `flock`.
 
     Raises `BlockingIOError` if another process holds the lock.
     """
@@ -44,7 +46,8 @@ class FolderLock:
     """An exclusive lock on a folder, held from construction until `release` or the end of the process.
 
     The folder is created if necessary. If the filesystem or the platform has no `flock`, a note is printed and nothing is locked.
-    Raises `UserError` if the folder cannot be written to, and with the message `busy` if another process holds the lock.
+    Raises `UserError` if the folder cannot be written to. If another process holds the lock, raises `UserError` with the message
+    `busy`.
     """
 
     def __init__(self, folder: str | Path, busy: str) -> None:
@@ -60,7 +63,7 @@ class FolderLock:
             self.file.close()
             raise UserError(busy) from None
         if not held:
-            note(f"{folder} cannot be locked here; make sure that only one process writes to it")
+            note(f"{folder}: file locks are not supported; make sure that only one process writes to this folder")
 
     def release(self) -> None:
         """Release the lock."""
@@ -68,9 +71,10 @@ class FolderLock:
 
 
 def remove_half_files(folder: str | Path, parts: tuple[str, ...] = (".",)) -> list[Path]:
-    """Remove temporary files of interrupted writes from the subfolders `parts`, and return their paths.
+    """Remove the temporary files that interrupted writes have left in `folder`, and return the paths of the removed files.
 
-    Only the process that holds the lock of the folder may call this function.
+    The argument `parts` lists the subfolders of `folder` to clean up; "." is `folder` itself. Only the process that holds the lock
+    of `folder` may call this function.
     """
     removed = []
     for part in parts:
@@ -85,7 +89,8 @@ def remove_half_files(folder: str | Path, parts: tuple[str, ...] = (".",)) -> li
 def lock_temporary(folder: Path) -> IO | None:
     """Lock a temporary folder until the returned file is closed. Returns None if files cannot be locked.
 
-    The lock file is renamed to `FILE` only after it is locked, so that `remove_abandoned` never finds it unlocked.
+    The lock file is renamed to `FILE` only after it is locked. While the folder is in use, `remove_abandoned` therefore never finds
+    an unlocked lock file.
     """
     unnamed = folder / f"{FILE}.new"
     file = open(unnamed, "ab")  # noqa: SIM115 (open for as long as the lock is held)
@@ -98,9 +103,9 @@ def lock_temporary(folder: Path) -> IO | None:
 
 
 def remove_abandoned(parent: Path) -> list[Path]:
-    """Remove the temporary folders in `parent` that killed processes have left, and return their paths.
+    """Remove the temporary folders in `parent` that killed processes have left, and return the paths of the removed folders.
 
-    Such a folder contains a lock file that no process holds any more.
+    The temporary folder of a killed process contains a lock file that no process locks any more.
     """
     removed = []
     for lock in sorted(parent.glob(f".*/{FILE}")):

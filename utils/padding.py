@@ -1,12 +1,12 @@
-"""Padding of sequences to whole units of length, so that few different shapes occur: a CUDA graph serves only one shape."""
+"""Padding of sequences to a multiple of `UNIT`. Each shape needs its own CUDA graph; padding reduces the number of shapes."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor
 
-UNIT = 8  # sequence lengths are padded to a multiple of this
-PADDING = {"codes": -1, "latents": 0, "ids": 0, "words": 0}  # the sequences (B, S, …) of training batches, and their padding
+UNIT = 8  # sequence lengths are padded to a multiple of this number
+PADDING = {"codes": -1, "latents": 0, "ids": 0, "words": 0}  # sequences (B, S, …) of training batches → padding value
 
 
 def to_units(tensor: Tensor, value: int = 0) -> Tensor:
@@ -16,5 +16,5 @@ def to_units(tensor: Tensor, value: int = 0) -> Tensor:
 
 
 def batch_to_units(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a training batch in which the sequences listed in `PADDING` are padded to whole units. Lengths are unchanged."""
+    """Pad the sequences of a training batch that `PADDING` lists; the lengths stored in the batch stay unchanged."""
     return {name: to_units(value, PADDING[name]) if name in PADDING else value for name, value in batch.items()}

@@ -1,4 +1,4 @@
-"""Progress of long steps: a progress bar if stderr is a terminal, otherwise an occasional line of text."""
+"""Progress of long computations: a progress bar if stderr is a terminal, otherwise a line of text every `EVERY` seconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left\n"
 def progress(
     items: Iterable | None = None, *, desc: str, total: int | None = None, unit: str = "it", initial: int = 0, disable: bool = False
 ) -> tqdm:
-    """A tqdm iterator over `items` that shows the progress on stderr. If `items` is None, call `update(n)` on the returned bar.
+    """A tqdm iterator over `items` that shows the progress on stderr. If `items` is None, call the result's method `update(n)`.
 
     `initial` is the number of items that are already done.
     """

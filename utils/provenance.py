@@ -22,7 +22,7 @@ from utils.checkpoint import RELEASED, atomic_path, git_revision, read_metadata
 
 
 def provenance(config: Any, device: torch.device | str, weights: Iterable[Path] = ()) -> dict[str, Any]:
-    """The provenance of this run's results.
+    """The provenance of the results that the running script writes.
 
     Args:
         config: the settings of the script, a dataclass with a field `seed`.

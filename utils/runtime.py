@@ -20,7 +20,7 @@ from torch import Tensor
 from utils.errors import UserError
 
 Item, Made = TypeVar("Item"), TypeVar("Made")
-TIMEOUT = timedelta(hours=3)  # how long processes wait for each other; rank 0 validates and prepares data while the others wait
+TIMEOUT = timedelta(hours=3)  # how long processes wait for each other; while rank 0 validates or prepares data, the others wait
 
 
 def resolve_device(gpu_id: int | None = None) -> torch.device:
@@ -151,7 +151,9 @@ class Distributed:
 
     @contextmanager
     def first_on_node(self) -> Iterator[None]:
-        """A context whose body runs first in one process of each machine, and then in the others, which find its results in caches.
+        """A context whose body runs first in one process of each machine, and then in the machine's other processes.
+
+        The other processes find the results of the first process in caches.
 
         If the body fails in the first process, the other processes still run the body, so that they fail with the same message.
         """
@@ -217,7 +219,7 @@ class Agreement:
         return previous
 
     def close(self) -> int:
-        """Wait for the pending maximum and return it; 0 if there is none."""
+        """Wait for the pending maximum and return it; 0 if no maximum is pending."""
         if self.pending is None:
             return 0
         (value, work), self.pending = self.pending, None

@@ -9,8 +9,8 @@ LARGEST = 2**26  # default maximum length, in characters
 
 
 def bounded_text(path: str | Path, largest: int = LARGEST, encoding: str = "utf-8", errors: str = "strict") -> str:
-    """Read a text file of at most `largest` characters. Raises `OSError` if it is longer or cannot be read, and
-    `UnicodeDecodeError` if it cannot be decoded."""
+    """Read a text file of at most `largest` characters. Raises `OSError` if the file is longer or cannot be read,
+    and `UnicodeDecodeError` if the file cannot be decoded."""
     with open(path, encoding=encoding, errors=errors) as file:
         text = file.read(largest + 1)
     if len(text) > largest:

@@ -13,7 +13,7 @@ import torch
 
 from utils.errors import UserError
 
-AHEAD = 16  # maximum number of submitted jobs per process; `ProcessPoolExecutor.map` would read all jobs into memory at once
+AHEAD = 16  # maximum number of submitted jobs per process; `ProcessPoolExecutor.map` would submit all jobs first
 
 Process = Callable[[Callable, Iterable], Iterator]
 

@@ -1,6 +1,6 @@
 """The page of the studio: Gradio components that call `pipelines.api.Lamp`.
 
-Text from visitors is never inserted as HTML: text is shown in text boxes and tables, and motions in a sandboxed frame.
+Text from visitors is never inserted as HTML: text is shown in text boxes and tables, and motions are shown in sandboxed frames.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from web.session import FORMATS, Action, Session, zip_files
 from web.timeline import middle_section, timeline
 
 UPLOAD_SUFFIXES = [".npy", ".npz", ".bvh", ".glb"]
-MAX_SAMPLES = 4  # shown side by side
-NUM_HITS = 3  # results of a search
+MAX_SAMPLES = 4  # maximum number of motions per prompt, which are shown side by side
+NUM_HITS = 3  # maximum number of results of a search
 VIEWER_HEIGHT = 460  # pixels
 CONCURRENT = {"concurrency_id": "models", "concurrency_limit": 1}
 STYLE = """
@@ -42,7 +42,7 @@ EMPTY = '<div class="viewers"><p>Describe a motion and press Generate.</p></div>
 
 
 def show_errors(function: Callable) -> Callable:
-    """Wrap a function so that the page shows the message of a `UserError`; other exceptions show a generic message."""
+    """Wrap a function so that the page shows the message of a `UserError`, and a generic message for any other exception."""
 
     @functools.wraps(function)
     def wrapped(*arguments: Any) -> Any:
@@ -84,7 +84,11 @@ class Studio:
     def edit(
         self, number: int, prompt: str, start: float, end: float, after: float, loop: bool, seed: float, session: Session
     ) -> tuple:
-        """Extend the selected motion by `after` frames, turn it into a `loop`, or else regenerate its frames `start` to `end`."""
+        """Edit the selected motion.
+
+        If `after` is above 0, add `after` frames at the end. If `loop` is True, make the motion a loop. Otherwise, regenerate the
+        frames `start` to `end`.
+        """
         entry = session.entry(number)
         frames = None if after or loop else (int(start), int(end))
         known = self.lamp.known(prompt) if prompt.strip() else None
@@ -96,7 +100,7 @@ class Studio:
 
     @show_errors
     def upload(self, path: str | None, session: Session) -> tuple:
-        """Add the motion in a file to the session."""
+        """Add the motion in the uploaded file `path` to the session."""
         if path is None:
             raise UserError(f"no file was uploaded; choose a file that ends in {', '.join(UPLOAD_SUFFIXES)}")
         if Path(path).suffix.lower() not in UPLOAD_SUFFIXES:
@@ -121,7 +125,7 @@ class Studio:
     def similar(self, number: int, query: str, session: Session) -> tuple[list[list[str]], str]:
         """Search for motions that match the query. If the query is empty, search for motions similar to the selected motion.
 
-        Without a library, the motions of the session are searched. Returns a table and the HTML of the viewers.
+        Without a library, the session is searched. Returns a table of the motions found and the HTML that shows them.
         """
         target = query.strip() or session.entry(number).motion
         with tempfile.TemporaryDirectory() as folder:
@@ -145,7 +149,7 @@ class Studio:
 
     @show_errors
     def undo(self, session: Session) -> tuple:
-        """Undo the last step."""
+        """Undo the last step of the session."""
         return ("", *self.page_state(session.undo()))
 
     @show_errors
@@ -155,7 +159,7 @@ class Studio:
 
     @show_errors
     def select(self, number: int | None, session: Session) -> tuple:
-        """Select a motion. Returns its viewer and the values of `section_values`."""
+        """Select a motion. Returns the HTML that shows this motion, and the values of `section_values`."""
         entry = session.entry(number)
         return viewers([entry.motion]), *section_values(entry.motion)
 
@@ -170,7 +174,10 @@ class Studio:
 
 
 def numbered(sample: Sample, number: int, known: dict | None) -> Sample:
-    """Return the sample with the number that it has among the motions of its prompt. `known`: `Lamp.known` as a dict, or None."""
+    """Return a copy of a sample with its `number`, which is its index (from 0) among the motions of one prompt.
+
+    `known` is the result of `Lamp.known` for the prompt, as a dict, or None.
+    """
     return Sample(sample.motion, 0, number, number, known, sample.cycles)
 
 
@@ -181,7 +188,10 @@ def viewers(motions: Sequence[Motion]) -> str:
 
 
 def section_values(motion: Motion | None) -> tuple[gr.Number, gr.Number, list[float]]:
-    """Set the section to regenerate to the middle third of the motion. Returns its first frame, its end frame and the timeline."""
+    """Set the section to regenerate to the middle third of the motion.
+
+    Returns the first frame and the end frame of this section, and the value of the timeline.
+    """
     start, end, frames, _ = value = middle_section(motion)
     return gr.Number(value=start, maximum=frames), gr.Number(value=end, maximum=frames), value
 

@@ -17,13 +17,13 @@ from pipelines.setup import standard_body
 from utils.errors import UserError
 from utils.provenance import provenance
 
-MAX_ENTRIES = 100  # motions kept in a session; the oldest are dropped first
+MAX_ENTRIES = 100  # maximum number of motions in a session; the oldest motions are dropped first
 FORMATS = ("npy", "bvh", "glb", "smpl", "mp4", "html")
 
 
 @dataclass(frozen=True)
 class Action:
-    """The action that created an entry, with its settings for `prompts.json`."""
+    """An action of the visitor that created one or more entries, with the settings that `prompts.json` records."""
 
     kind: str  # generate, edit or upload
     seed: int = 0
@@ -52,11 +52,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Session:
-    """An immutable session: methods that change it return a new session.
+    """An immutable session: instead of changing the session, its methods return a new session.
 
     Attributes:
         steps: the entries that each action created, the oldest action first.
-        undone: the steps that were undone and can be redone; the one undone last is last.
+        undone: the steps that were undone and can be redone; the step that was undone last is at the end.
         total: number of entries created so far, including dropped and undone ones.
     """
 
@@ -70,7 +70,7 @@ class Session:
         return [entry for step in self.steps for entry in step]
 
     def added(self, samples: Iterable[Sample], action: Action) -> Session:
-        """The session with one more step. If it has more than MAX_ENTRIES motions, its oldest steps are dropped."""
+        """The session with one more step. If the new session has more than MAX_ENTRIES motions, its oldest steps are dropped."""
         entries = tuple(Entry(number, sample, action) for number, sample in enumerate(samples, start=self.total + 1))
         steps = (*self.steps, entries)
         while sum(map(len, steps)) > MAX_ENTRIES and len(steps) > 1:
@@ -78,15 +78,15 @@ class Session:
         return Session(steps, (), self.total + len(entries))
 
     def undo(self) -> Session:
-        """The session without its last step."""
+        """The session after undoing its last step."""
         return Session(self.steps[:-1], (*self.undone, self.steps[-1]), self.total) if self.steps else self
 
     def redo(self) -> Session:
-        """The session with the step that was undone last."""
+        """The session after redoing the step that was undone last."""
         return Session((*self.steps, self.undone[-1]), self.undone[:-1], self.total) if self.undone else self
 
     def entry(self, number: int | None) -> Entry:
-        """The entry with this number. Raises `UserError` if there is none."""
+        """The entry whose number is `number`. Raises `UserError` if there is no such entry."""
         for entry in self.entries:
             if entry.number == number:
                 return entry
@@ -94,7 +94,10 @@ class Session:
 
 
 def zip_files(lamp: Lamp, entry: Entry, formats: Sequence[str]) -> str:
-    """Write a .zip file with `prompts.json` and the motion in the given formats, in a new temporary folder; returns its path."""
+    """Write a .zip file that contains `prompts.json` and the motion in the given formats.
+
+    Returns the path of the .zip file, which is in a new temporary folder.
+    """
     if not formats or not set(formats) <= set(FORMATS):
         raise UserError(f"formats: choose from {', '.join(FORMATS)}")
     made_by = provenance(entry.action, lamp.loader.device, lamp.generator.sources if entry.action.kind != "upload" else ())

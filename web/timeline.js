@@ -1,7 +1,7 @@
 // The script of the timeline in timeline.py. Gradio's `js_on_load` provides `element`, `props`, `trigger` and `watch`.
-const MIN_FRAMES = 1; // minimum length of a section
-// While dragging: { part, frame, start, end }. `part` is 0 (start handle), 1 (end handle) or "band" (the whole section). `frame`,
-// `start` and `end` are the frames of the pointer and of the section at the start of the drag.
+const MIN_FRAMES = 1; // minimum length of a section, in frames
+// While dragging: { part, frame, start, end }. `part` is 0 (start handle), 1 (end handle) or "band" (the whole section). At the
+// start of the drag, the pointer is at `frame`, and the section extends from `start` to `end`.
 let drag = null;
 
 const value = () => (Array.isArray(props.value) ? props.value : [20, 40, 60, 20]).map(Number);

@@ -21,8 +21,11 @@ MARKUP = (
 
 
 def timeline(**options: Any) -> gr.HTML:
-    """Create the timeline; `options` are passed to `gr.HTML`. The timeline's value is a list as returned by
-    `middle_section`; its event `input` fires while a visitor drags."""
+    """Create the timeline; `options` are passed to `gr.HTML`.
+
+    The value of the timeline is a list with the items that `middle_section` returns. The event `input` of the timeline fires while
+    a visitor drags the section or one of its ends.
+    """
     script, style = ((Path(__file__).parent / f"timeline.{suffix}").read_text(encoding="utf-8") for suffix in ("js", "css"))
     return gr.HTML(middle_section(None), html_template=MARKUP, css_template=style, js_on_load=script, **options)
 

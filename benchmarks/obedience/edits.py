@@ -1,6 +1,6 @@
 """Ten edits and joins: tests whether each action happens in the requested section, and whether the seams are smooth.
 
-The weights that edit the motions also generate the motions before the edits. Displacements are distances that a joint moves from
+The weights that edit a motion also generate the source motion of the edit. A displacement is the distance that a joint moves from
 one frame to the next. A seam is smooth if the largest displacement across the seam exceeds the largest displacement within half a
 second of the seam by less than 3 cm (`benchmarks.seams`).
 """
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from benchmarks.obedience.__main__ import Obedience
 
 SMOOTH = 0.03  # m
-MARGIN = 8  # frames; the middle of an action may be this far outside its section
+MARGIN = 8  # frames; the middle of an action may be up to this many frames outside the requested section
 CASE_STRIDE = 10_000  # difference between the first sample numbers of consecutive cases
 
 
 class Edit(NamedTuple):
     """An edit of a motion that was generated from the prompt `start` and has `source` frames.
 
-    The edit follows `prompt`. It replaces the frames `section`, appends `after` frames, or inserts `before` frames at the start.
-    The judge named `judge` must detect its action in the new frames.
+    The new frames follow `prompt`. The edit replaces the frames `section`, appends `after` frames, or inserts `before` frames at
+    the start. The judge named `judge` must detect its action in the new frames.
     """
 
     start: str

@@ -11,7 +11,7 @@ WALK, RUN = 0.3, 1.9  # m/s, the lowest speeds of walking and of running
 
 
 def steps(body: Body, span: Span) -> int:
-    """Count how often the feet pass each other during a span, either lengthwise or sideways."""
+    """Count how often one foot passes the other foot during a span, either lengthwise or sideways."""
     lead = smooth(body.in_body_axes(body.joints[:, ANKLES[0]] - body.joints[:, ANKLES[1]]), 1)[span.frames]
     return max(len(swings(lead[:, axis], 0.15)) for axis in (0, 2))
 
@@ -92,7 +92,7 @@ def climbs_a_ladder(body: Body) -> list[Span]:
 def climbs(body: Body) -> list[Span]:
     """Climbing: the pelvis is more than 0.2 m above its standing height, and a foot stands still more than 0.25 m above the floor.
 
-    Each span also includes the two seconds before this, in which the person takes the first steps.
+    Each span starts two seconds earlier than these conditions hold, because the person takes the first steps in this time.
     """
     pelvis = smooth(body.height[:, PELVIS], 3)
     still = length(rate(smooth(body.joints[:, ANKLES], 1))) < 0.3

@@ -1,4 +1,4 @@
-"""Judges of arm and leg movements, such as waving, kicking and drinking. Each returns the spans in which its action happens."""
+"""Judges of arm and leg movements, such as waving and kicking. Each judge returns the spans in which its action happens."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def punches(body: Body, side: int) -> list[Span]:
 
 
 def throws(body: Body) -> list[Span]:
-    """Throwing with both hands: the hands are raised, close to each other, and then an arm is stretched quickly."""
+    """Throwing with both hands: the hands are raised and close together, and then an arm is stretched quickly."""
     gap = length(body.joints[:, WRISTS[0]] - body.joints[:, WRISTS[1]])
     held = (body.reach[..., 1].min(1) > -0.15) & (gap < 0.55)
     spans = []
@@ -141,7 +141,7 @@ def mops(body: Body) -> list[Span]:
 def dribbles(body: Body, side: int) -> list[Span]:
     """Dribbling: one hand below the shoulder moves up and down, reversing direction at least five times, 1.5 to 9 times per second.
 
-    The direction of the other hand reverses clearly less often.
+    The other hand reverses its direction clearly less often.
     """
     height = smooth(body.reach[:, side, 1], 0.7)
     low = (height < -0.05) & (body.reach[:, side, 2] > -0.1)
@@ -157,7 +157,7 @@ def dribbles(body: Body, side: int) -> list[Span]:
 
 
 def circles_the_arms(body: Body) -> list[Span]:
-    """Circling the arms: in side view, each hand circles its shoulder by at least 200°, and both together by at least 480°."""
+    """Circling the arms: in side view, each hand circles its shoulder by 200° or more, and both hands together by 480° or more."""
     angles = np.degrees(np.unwrap(np.arctan2(body.reach[..., 1], body.reach[..., 2]), axis=0))
     turned = angles[-1] - angles[0]
     return [Span(0, len(body))] if abs(turned.sum()) >= 480 and np.abs(turned).min() >= 200 else []

@@ -182,7 +182,7 @@ class Body:
 
     @cached_property
     def behind_feet(self) -> np.ndarray:
-        """Distance (T,) by which the trunk is behind the ankles. At large distances, the person needs a seat to keep balance."""
+        """Distance (T,) by which the trunk is behind the ankles. If the distance is large, the person needs a seat for balance."""
         return self.local[:, ANKLES, 2].mean(1) - self.local[:, TRUNK, 2].mean(1)
 
     @cached_property

@@ -72,7 +72,7 @@ def squats(body: Body) -> list[Span]:
 def is_squat(body: Body, span: Span) -> bool:
     """Whether a span with a low pelvis is a squat: feet in place, trunk balanced over the feet, knees bent, hands off the floor.
 
-    No jump may happen during the span, or within a third of a second before or after it.
+    No jump may happen during the span, or within a third of a second before or after the span.
     """
     height, margin = body.height[span.frames], FPS // 3
     deepest = span.start + int(np.argmin(height[:, PELVIS]))
@@ -129,7 +129,7 @@ def hops(body: Body) -> list[Span]:
 
 
 def jumping_jacks(body: Body) -> list[Span]:
-    """Jumping jacks: feet apart with arms up, and within a second before and after this, feet together with arms down."""
+    """Jumping jacks: feet apart with arms up, and within a second before and after this pose, feet together with arms down."""
     apart = smooth(length(body.joints[:, ANKLES[0]] - body.joints[:, ANKLES[1]]), 1)
     arms = smooth(body.reach[..., 1].mean(1), 1)
     closed = (apart < 0.4) & (arms < -0.3)
@@ -196,12 +196,12 @@ def rolls(body: Body) -> list[Span]:
 
 
 def recovers(body: Body, span: Span) -> bool:
-    """Whether the trunk is upright before the span, and again within two seconds after it."""
+    """Whether the trunk is upright before the span, and again within two seconds after the span."""
     return flanked(span, body.trunk < 65, after=2 * FPS)
 
 
 def balances(body: Body) -> list[Span]:
-    """Balancing on one leg for at least 1.2 s: one foot is more than 15 cm high, the other stands still on the floor."""
+    """Balancing on one leg for at least 1.2 s: one foot is more than 15 cm high, and the other foot stands still on the floor."""
     spans = []
     for side in (LEFT, RIGHT):
         stands = (body.feet[:, side] < 0.08) & (length(rate(smooth(body.joints[:, ANKLES[side]], 2))) < 0.25)

@@ -2,9 +2,9 @@
 
 real.csv lists sections of captures that were inspected on contact sheets. The column `shows` contains the actions that a section
 shows. The column `also` contains further actions that may be visible. "*" in `also` stands for all actions: a section with "*" is
-not a negative example of any action. Two targets apply to all judges together: they should accept at least 95 % of the sections
-that show their action, and at most 5 % of the sections that do not. A third target applies to each judge whose action is shown in
-at least five sections: the judge should accept at least 80 % of these sections.
+not used as a negative example of any action. Two targets apply to all judges together: the judges should accept at least 95 % of
+the sections that show their action, and at most 5 % of the sections that do not show it. A third target applies to each judge whose
+action is shown in at least five sections: the judge should accept at least 80 % of these sections.
 
 A clip `source/name` is read from `DIR/source/name.npy` (raw joints, 20 fps), from a dataset's `new_joints/source_name.npy`, or, for
 Bandai-Namco, from `new_joints/name.npy`. Sections whose clip is missing are counted and skipped.
@@ -82,7 +82,7 @@ def check_judges(folders: list[Path]) -> tuple[dict, list[str]]:
             missing.append(section.clip)
             continue
         joints = np.load(path)
-        on_floor = joints - [0, joints[..., 1].min(), 0]  # as in the features of a dataset
+        on_floor = joints - [0, joints[..., 1].min(), 0]  # datasets of features also have the lowest joint at height 0
         body = Body(on_floor.astype(np.float64)[section.start : section.stop])
         title = f"{section.clip}:{section.start}:{section.stop}"
         allowed = related(section.shows | section.also)
@@ -117,5 +117,6 @@ def summary(judges: dict[str, dict], missing: list[str]) -> tuple[dict, list[str
         lines.append(f"{name:20} {counts['passed']:4}/{counts['shown']:4} {counts['false']:4}/{counts['others']:4} {rate:6.1%}")
     totals = {key: sum(counts[key] for counts in judges.values()) for key in ("passed", "shown", "false", "others")}
     passed, false = totals["passed"] / max(1, totals["shown"]), totals["false"] / max(1, totals["others"])
-    lines.append(f"accepted {passed:.1%} of clips with the action, {false:.1%} of clips without it; {len(missing)} clips not found")
+    rates = f"accepted {passed:.1%} of clips with the action, {false:.1%} of clips without the action"
+    lines.append(f"{rates}; {len(missing)} clips not found")
     return {"seen": passed, "false": false, "judges": judges, "not_found": missing}, lines

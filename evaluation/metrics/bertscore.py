@@ -36,7 +36,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class BertScore:
-    """Scores (N,) of N captions, at most 1. `setting` names encoder, layer and idf; `baseline` is "" for raw scores."""
+    """Scores (N,) of N captions, each at most 1. `setting` names encoder, layer and idf; `baseline` is "" for raw scores."""
 
     precision: np.ndarray
     recall: np.ndarray
@@ -45,8 +45,8 @@ class BertScore:
     baseline: str = ""
 
     def rescaled(self, baseline: Baseline) -> BertScore:
-        """Scores rescaled to (score − b) / (1 − b), so that unrelated sentences score about 0 (paper: 'baseline rescaling')."""
-        assert not self.baseline, "scores are rescaled once"
+        """Scores rescaled by the baseline b to (score − b) / (1 − b), so that unrelated sentences score about 0."""
+        assert not self.baseline, "these scores are already rescaled"
         scores = zip((self.precision, self.recall, self.f1), baseline.values)
         return BertScore(*((score - b) / (1 - b) for score, b in scores), self.setting, baseline.source)
 
@@ -62,8 +62,8 @@ class BertScorer:
         model: folder with config.json, safetensors and tokeniser, or name of a model on the Hugging Face hub, which is downloaded
             unless it is cached.
         layer: layer whose output is used; default: bert-score's choice for the model.
-        name: name of a local model in results. For a name that bert-score knows, such as roberta-large, the default layer and the
-            published baseline of the model with this name are used.
+        name: the name that results show for a local model. If bert-score knows the name, such as roberta-large, the default layer
+            and the published baseline of the model with this name are used.
 
     Raises `UserError` if the packages or the model are missing or unusable, or if the layer is unknown.
     """
@@ -107,9 +107,9 @@ class BertScorer:
         return BertScore(*maximum.T, f"{self.name}, layer {self.layer}, {'idf' if idf else 'no idf'}")
 
     def published_baseline(self) -> Baseline | None:
-        """Return bert-score's baseline for this model and layer, or None if there is none.
+        """Return bert-score's baseline for this model and layer, or None if bert-score has no such baseline.
 
-        bert-score computes it without idf, from pairs of web sentences.
+        bert-score computes its baselines without idf, from pairs of web sentences.
         """
         import bert_score
 
@@ -124,9 +124,9 @@ class BertScorer:
     def estimated_baseline(self, captions: References, pairs: int = 10_000, seed: int = 0) -> Baseline:
         """Estimate a baseline from captions: the mean raw score of random pairs of captions, without idf.
 
-        `captions` has one list of captions per clip. The captions of a pair differ and come from different clips. Since captions of
-        motion are more similar to each other than web sentences, this baseline is higher than the published one. Raises `UserError`
-        if no pair can be formed.
+        `captions` has one list of captions per clip. The captions of a pair differ and come from different clips. Two captions of
+        motions are on average more similar than two web sentences, so the estimated baseline is higher than bert-score's. Raises
+        `UserError` if no pair can be formed.
         """
         first, second = _draw_pairs(captions, pairs, seed)
         values = self._pairs(first, second, self._weights(None)).mean(0)
@@ -158,7 +158,7 @@ class BertScorer:
                 device=next(self.model.parameters()).device,
                 batch_size=self.batch_size,
             )
-            scores[filled] = pair_scores.nan_to_num(0.0).double().numpy()  # 0 / 0 if all weights are 0
+            scores[filled] = pair_scores.nan_to_num(0.0).double().numpy()  # NaN comes from 0 / 0, if all weights are 0
         return scores
 
 
@@ -174,7 +174,7 @@ def _draw_pairs(captions: References, pairs: int, seed: int) -> tuple[list[str],
         texts = ([groups[clip][rng.integers(len(groups[clip]))] for clip in clips] for clips in (first, second))
         drawn = [pair for pair in zip(*texts) if pair[0] != pair[1]]
     if not drawn:
-        raise UserError("baseline: needs at least two clips with different captions; give it more captions")
+        raise UserError("baseline: needs at least two clips with different captions; add captions")
     return tuple(map(list, zip(*drawn)))
 
 
@@ -214,7 +214,7 @@ def _find(model: str | Path) -> Path:
             continue
         if list(folder.glob("*.safetensors")):
             return folder
-        reason = "it has no safetensors"
+        reason = "the model has no safetensors file"
     raise UserError(f"{model}: not a folder, and the download of a model of this name failed ({reason}); give a model folder")
 
 
@@ -225,7 +225,7 @@ def _load(folder: Path, name: str):
     try:
         with _quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            # bert-score sets add_prefix_space in its later calls, where Transformers 5 ignores it.
+            # bert-score sets add_prefix_space in its later calls, where Transformers 5 ignores this setting.
             if isinstance(tokenizer, (GPT2Tokenizer, RobertaTokenizer)):
                 tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, add_prefix_space=True)
             model, info = AutoModel.from_pretrained(
@@ -236,7 +236,7 @@ def _load(folder: Path, name: str):
         raise UserError(f"{name}: not a readable encoder ({reason}); give a folder with a complete model") from None
     missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
     if missing:
-        raise UserError(f"{name}: {len(missing)} weights are missing, {missing[0]} first; copy the folder again")
+        raise UserError(f"{name}: {len(missing)} weights are missing, such as {missing[0]}; copy the folder again")
     longest = getattr(model.config, "max_position_embeddings", 512)
     if tokenizer.model_max_length > longest:  # the tokeniser has no limit of its own; RoBERTa reserves two positions
         tokenizer.model_max_length = longest - 2
@@ -249,7 +249,7 @@ def _cut_(model: torch.nn.Module, layer: int | None, name: str) -> int:
     if not isinstance(stack, torch.nn.ModuleList):
         raise UserError(f"{name}: {type(model).__name__} is not an encoder like BERT or RoBERTa; use {DEFAULT} or a similar model")
     if layer is None or not 0 <= layer <= len(stack):
-        problem = "its best layer is not known" if layer is None else f"it has no layer {layer}"
+        problem = "the best layer is not known" if layer is None else f"the model has no layer {layer}"
         raise UserError(f"{name}: {problem}; choose a layer from 0 to {len(stack)}")
     del stack[layer:]
     return layer

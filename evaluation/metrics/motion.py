@@ -35,8 +35,8 @@ def statistics(embeddings: Tensor) -> Statistics:
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:
     """|m₁ − m₂|² + tr(C₁ + C₂ − 2 (C₁C₂)^½) (Heusel et al. 2017, equation 6).
 
-    With C₁ = F Fᵀ, the product C₁C₂ has the same eigenvalues as the symmetric matrix FᵀC₂F. These eigenvalues are real, and
-    negative only through rounding errors.
+    With C₁ = F Fᵀ, the product C₁C₂ has the same eigenvalues as the symmetric matrix FᵀC₂F. These eigenvalues are real, and only
+    rounding errors can make them negative.
     """
     factor = _factor(cov1)
     eigenvalues = torch.linalg.eigvalsh(factor.T @ cov2 @ factor).clamp(min=0)
@@ -48,15 +48,15 @@ def _factor(covariance: Tensor) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(covariance)
     if not failed:
         return factor
-    values, vectors = torch.linalg.eigh(covariance)  # singular: at most as many samples as dimensions
+    values, vectors = torch.linalg.eigh(covariance)  # the covariance is singular if there are at most as many samples as dimensions
     return vectors * values.clamp(min=0).sqrt()
 
 
 def r_precision(text: Tensor, motion: Tensor, batch: int = 32, top: int = 3) -> Tensor:
-    """Fraction (top,) of texts whose motion is among the k = 1 … `top` nearest motions of its batch. Ties are averaged.
+    """Fraction (top,) of texts whose motion is among the k = 1 … `top` nearest motions of its batch.
 
-    Batches are `batch` consecutive rows. The incomplete last batch is dropped. If there are fewer than `batch` rows, all rows
-    form one batch.
+    If distances are equal, the fraction is the mean over all orders of the tied motions. Batches are `batch` consecutive rows. The
+    incomplete last batch is dropped. If there are fewer than `batch` rows, all rows form one batch.
     """
     batch = min(batch, len(text))
     texts, motions = (_finite(rows)[: len(text) // batch * batch].unflatten(0, (-1, batch)) for rows in (text, motion))
@@ -65,7 +65,7 @@ def r_precision(text: Tensor, motion: Tensor, batch: int = 32, top: int = 3) -> 
 
 
 def matching_distance(text: Tensor, motion: Tensor) -> Tensor:
-    """MM-Dist: mean Euclidean distance of each text to its motion."""
+    """MM-Dist: mean Euclidean distance between the embedding of each text and the embedding of its motion."""
     return (_finite(text) - _finite(motion)).norm(dim=-1).double().mean()
 
 
@@ -99,7 +99,7 @@ def draw_pairs(size: int, pairs: int, generator: Generator) -> tuple[Tensor, Ten
 def mpjpe(joints: Tensor, truth: Tensor) -> Tensor:
     """Mean distance (...) between joints and true joints, both (..., J, 3), after aligning the pelvises (joint 0).
 
-    The result has the unit of the joints.
+    The distance has the unit of the joints.
     """
     joints, truth = (positions - positions[..., :1, :] for positions in (joints, truth))
     return (joints - truth).norm(dim=-1).mean(-1)
@@ -107,7 +107,7 @@ def mpjpe(joints: Tensor, truth: Tensor) -> Tensor:
 
 def _finite(embeddings: Tensor) -> Tensor:
     if not embeddings.sum().isfinite():  # seven times as fast as testing each value
-        raise UserError(f"embeddings {tuple(embeddings.shape)}: NaN or infinite values; check the weights they come from")
+        raise UserError(f"embeddings {tuple(embeddings.shape)}: NaN or infinite values; check the evaluator's weights")
     if not len(embeddings):
         raise UserError("embeddings: none to score; choose a split that has clips")
     return embeddings

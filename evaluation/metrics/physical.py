@@ -12,10 +12,10 @@ from torch import Tensor
 
 from motion.features import bone_lengths, skeleton_for
 
-TOE_HEIGHT = 0.05  # m; a toe below this is on the floor
-ANKLE_HEIGHT = 0.10  # m; if an ankle is below this, its heel is on the floor
-SLIDING = 0.5  # m/s; a toe faster than this is stepping, not sliding
-FREE_FALL = -9.81 / 2  # m/s²; if the pelvis accelerates downward more than this, the body is in a jump or a running stride
+TOE_HEIGHT = 0.05  # m; a toe below this height is on the floor
+ANKLE_HEIGHT = 0.10  # m; if an ankle is below this height, its heel is on the floor
+SLIDING = 0.5  # m/s; a toe that is faster is stepping, not sliding
+FREE_FALL = -9.81 / 2  # m/s²; if the pelvis has a larger downward acceleration, the body is in a jump or a running stride
 
 
 def physical_metrics(

@@ -27,7 +27,7 @@ BLOCK = 8  # motions compared at a time, so that their scores fit into the CPU c
 
 
 def pooled_similarity(motion: Tensor, text: Tensor, pool: str = "max") -> Tensor:
-    """Similarity (N, M) of motions (N, Q, E) and texts (M, E): the maximum or mean over the Q queries, which are unit vectors."""
+    """Similarity (N, M) of motions (N, Q, E) and texts (M, E): the maximum or mean over Q query outputs, which are unit vectors."""
     if pool == "mean":
         return F.linear(motion.mean(1), text)
     scores = motion.new_empty(len(motion), len(text))
@@ -54,7 +54,7 @@ def rank(scores: Tensor, correct: Tensor | None = None) -> Ranks:
     `UserError` for NaN scores.
     """
     if scores.sum().isnan():
-        raise UserError(f"scores {tuple(scores.shape)}: NaN; check the weights they come from")
+        raise UserError(f"scores {tuple(scores.shape)}: NaN; check the weights of the model")
     if correct is None:
         best = scores.diagonal(dim1=-2, dim2=-1)[..., None]
         tied = scores == best
@@ -117,7 +117,8 @@ def reranked(scores: Tensor, best: int, score: Callable[[Tensor, Tensor], Tensor
     """Replace the `best` highest scores in each row of scores (N, M).
 
     `score(rows, columns)` returns new scores (P,) for the entries at the indices `rows` (P,) and `columns` (P,). The remaining
-    scores are shifted below the new scores and keep their order. The result is float64, so that shifted scores remain distinct.
+    scores are shifted below the new scores and keep their order. All returned scores are float64, so that shifted scores stay
+    distinct.
     """
     columns = scores.topk(min(best, scores.shape[1]), dim=1).indices
     rows = torch.arange(len(scores), device=scores.device)[:, None].expand_as(columns)
@@ -154,10 +155,11 @@ def similar(texts: Tensor, threshold: float = 0.95) -> Tensor:
 
 
 def dissimilar(texts: Tensor, size: int = 100) -> Tensor:
-    """Ascending indices of up to `size` captions that are far from each other, by sentence-encoder features (N, C).
+    """Ascending indices of up to `size` captions whose sentence-encoder features (N, C) are far apart.
 
     Farthest-point selection: starts with one of the two captions that are farthest apart, and repeatedly adds the caption that is
-    farthest from its nearest selected caption. No two selected captions are equal. (TMR selects 100 by another approximation.)
+    farthest from its nearest selected caption. No two selected captions are equal. (TMR selects 100 captions by another
+    approximate method.)
     """
     texts = F.normalize(texts, dim=-1)
     cosine = texts @ texts.T

@@ -42,7 +42,7 @@ def score_captions(candidates: Captions, references: References, orders: Sequenc
 def words(caption: str) -> list[str]:
     """Lower-case words without punctuation: "A person's left-hand turn, 1.5 m" → a persons lefthand turn 1.5 m.
 
-    A hyphen or an apostrophe between letters joins them, as a hyphen does in HumanML3D's tokens.
+    Hyphens and apostrophes between letters are deleted; HumanML3D's tokens omit hyphens in the same way.
     """
     return WORD.findall(JOINED.sub("", caption.lower()))
 
@@ -55,7 +55,7 @@ def check_captions(candidates: Captions, references: References) -> None:
         raise UserError(f"{len(candidates)} captions but {len(references)} lists of references; give one list for each caption")
     for number, group in enumerate(references, start=1):
         if isinstance(group, str) or not len(group):
-            raise UserError(f"caption {number} of {len(references)} has no list of references; give it one, or leave the clip out")
+            raise UserError(f"caption {number} of {len(references)} has no list of references; add the list, or omit the clip")
 
 
 def _split(candidates: Captions, references: References) -> tuple[list[list[str]], list[list[str]], np.ndarray]:
@@ -79,8 +79,8 @@ def bleu(candidates: Captions, references: References, max_order: int = 4) -> di
 
     The brevity penalty uses the reference whose length is closest to the length of the caption; if two references are equally
     close, the shorter reference is used. Results agree with COCO's code, with one exception: if no n-gram of length n matches in
-    the whole corpus, BLEU-n is 0 here, but about 1e-4 to 1e-2 in COCO's code. Raises `UserError` without sacrebleu, and the errors
-    of `check_captions`.
+    the whole corpus, this function returns 0 for BLEU-n, whereas COCO's code returns about 1e-4 to 1e-2. Raises `UserError` if
+    sacrebleu is not installed, and the errors of `check_captions`.
     """
     check_captions(candidates, references)
     try:
@@ -105,9 +105,9 @@ def bleu(candidates: Captions, references: References, max_order: int = 4) -> di
 def rouge_l(candidates: Captions, references: References) -> float:
     """Mean ROUGE-L of the captions (Lin 2004, section 3, with COCO's β = 1.2): F = (1 + β²) P R / (R + β² P).
 
-    Precision P is the length of the longest common subsequence divided by the length of the caption. Recall R is the same length
-    divided by the length of the reference. The maximum of P and the maximum of R over the references are used, which may belong to
-    different references.
+    Precision P is the length of the longest common subsequence divided by the length of the caption. Recall R is the length of this
+    subsequence divided by the length of the reference. F uses the maximum of P and the maximum of R over all references; the two
+    maxima may belong to different references.
     """
     texts, targets, owner = _split(candidates, references)
     numbers = _numbered([*texts, *targets])
@@ -135,8 +135,8 @@ def _common(first: list[list[int]], second: list[list[int]]) -> np.ndarray:
 def _common_of_block(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Compute `_common` by dynamic programming, for word ids (pairs, L) and (pairs, M) padded with ids that match nothing.
 
-    length[m, l] = max(length[m-1, l], length[m, l-1], length[m-1, l-1] + (first[l] = second[m])). Each row m is computed at once:
-    the dependence on length[m, l-1] is a running maximum along the row.
+    length[m, l] = max(length[m-1, l], length[m, l-1], length[m-1, l-1] + (first[l] = second[m])). Rows are computed one after the
+    other. All entries l of a row are computed without a loop, because the term length[m, l-1] is a running maximum along the row.
     """
     table = np.zeros((len(first), first.shape[1] + 1), dtype=np.int32)
     for column in second.T:
@@ -162,7 +162,7 @@ def cider(candidates: Captions, references: References, max_order: int = 4) -> f
     the number of clips, out of N, that have the n-gram in any reference. The counts of the caption are clipped to the counts of the
     reference, and a difference in length d is penalised by e^(−d² / 2σ²). As in COCO's code, the length is the number of word
     bigrams. Results are averaged over n = 1 … `max_order` and over references, and multiplied by 10 as in the paper and by 100 as
-    in published tables; the maximum is 1000. A single clip scores 0, because every idf is 0.
+    in published tables; the maximum is 1000. If there is only one clip, the score is 0, because every idf is 0.
     """
     texts, targets, owner = _split(candidates, references)
     N, M = len(texts), len(targets)

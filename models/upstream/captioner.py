@@ -1,8 +1,8 @@
 """Load LaMP's released captioner (`m2t.pth`) as our `CaptionOPT`.
 
-The file lists the weights of OPT under two names, `opt_model.…` and `llm.base_model.model.…`, which share storage. This module
-reads the tensors named `llm.base_model.model.…`. The part of a name after this prefix depends on the version of PEFT that wrote the
-file. The tensors are not copied; on a CPU, they therefore stay memory-mapped to the file.
+The file lists each weight of OPT under two names, `opt_model.…` and `llm.base_model.model.…`; both tensors share storage. This
+module reads the tensors named `llm.base_model.model.…`. The part of a name after this prefix depends on the version of PEFT that
+wrote the file. The weights of OPT are not copied; on a CPU, these weights therefore stay memory-mapped to the file.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ State = dict[str, Tensor]
 
 LM = "llm.base_model.model."
 ENCODER = "motion_encoder."
-OPT_HEAD_WIDTH = 80  # of OPT-2.7B
-LORA_SCALE = 2  # alpha / r in the release; the file does not contain it
+OPT_HEAD_WIDTH = 80  # width of an attention head of OPT-2.7B
+LORA_SCALE = 2  # alpha / r in the released code; the file does not contain this ratio
 # Pattern of tensors that the released code loads but does not use, or that the file contains a second time.
 LEFTOVERS = r"(trans_base|trans_head|vq_model|opt_model|Qformer\.cls)\..*|Qformer\.bert\.embeddings\.position_ids"
 

@@ -1,7 +1,7 @@
-"""Convert a released model to our checkpoint format: safetensors with the config, and copies of the files that accompany it.
+"""Convert a released model to our checkpoint format: weights and config as safetensors, and copies of accompanying files.
 
-If a file contains two models, both models are converted. The tokeniser in the file of LaMP's Q-Former is written to a separate
-folder, `<OUT>_vq`. The text encoder in the file of LaMP's masked transformer is stored together with the transformer's weights.
+The file of LaMP's Q-Former also contains a tokeniser, which is written to a separate folder, `<OUT>_vq`. The text encoder in the
+file of LaMP's masked transformer is stored together with the transformer's weights.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ class TextCondition(nn.Module):
     def queries(self, ids: Tensor, valid: Tensor) -> Tensor:
         """Query outputs (B, Q, H) for ids (B, L) with the mask `valid` (B, L).
 
-        The queries attend to padding too, so L must be 49, as in training.
+        The queries attend to padding too, so L must be 49, as in the training of the released weights.
         """
         context = self.projection(self.qformer.text(ids, valid))
         return self.qformer.queries(context, torch.ones_like(valid))[0]
@@ -180,7 +180,7 @@ def text_condition(config: dict[str, Any]) -> TextCondition:
 
 
 def lamp_masked_from(state: State, *, n_heads: int = 8, bert_heads: int | None = None, stride: int = 4) -> MaskedTransformer:
-    """Build LaMP's masked transformer from a released state dict. `model.text` is its frozen text encoder."""
+    """Build LaMP's masked transformer from a released state dict. `model.text` is the frozen text encoder."""
     qformer = {name: value for name, value in state.items() if name.startswith(QFORMER)}
     text = TextCondition(_filled(QFormer, QFormerConfig(**qformer_sizes(qformer, bert_heads)), qformer_state(qformer)))
     text.projection.load_state_dict(under(state, PROJECTION), strict=True)

@@ -48,12 +48,12 @@ SETTINGS = {
 TOKENISER = ("dilation_growth_rate", "vq_act")
 MAX_VALUES = 1_000_000  # maximum number of values in a checkpoint, including nested values
 PREFIXES = ("module.", "_orig_mod.")  # added to tensor names by DataParallel and torch.compile
-POSITIONS = r"position_enc\.pe"  # computed by our models
+POSITIONS = r"position_enc\.pe"  # pattern of the position table, which our models compute
 TRANSFORMER_SIZES = ("n_layers", "latent_dim", "ff_size", "n_heads", "cond_dim", "nb_code")
 
 
 class DamagedFile(UserError):
-    """A file that cannot be read at all, as opposed to a file of another project."""
+    """A file that cannot be read; for a readable file of another project, `UserError` itself is raised."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Reader:
     build: Callable[..., nn.Module]  # (state, **settings) → our model with its weights
     sizes: tuple[str, ...]  # config fields to show
     settings: tuple[str, ...] = ()  # names in SETTINGS that `build` takes
-    leftovers: str = r"(?!)"  # pattern of tensors that are not read, because they are computed here, duplicates or unused
+    leftovers: str = r"(?!)"  # pattern of unread tensors: duplicates, unused tensors, tensors that our models compute
     text_encoder: str = ""  # name of the text encoder that computes the model's conditions
     dataset: str = ""  # the dataset of all files of this kind; "": several datasets
     joined: bool = False  # whether the state dicts under all `keys` are merged, with names `<key>.<name>`
@@ -75,7 +75,7 @@ class Reader:
     def find(self, checkpoint: dict[str, Any]) -> State | None:
         """Find the state dict of this kind in a checkpoint; returns None if there is none."""
         states = {key: without_prefix(checkpoint[key]) for key in self.keys if _is_state(checkpoint.get(key))}
-        if _is_state(checkpoint) and not self.joined:  # a state dict alone
+        if _is_state(checkpoint) and not self.joined:  # the file is a state dict itself
             states[""] = without_prefix(checkpoint)
         if self.joined and len(states) == len(self.keys):
             states = {"": {f"{key}.{name}": value for key, state in states.items() for name, value in state.items()}}
@@ -140,7 +140,7 @@ READERS = (
         build=lamp_from,
         sizes=("num_hidden_layers", "hidden_size", "num_attention_heads", "num_queries", "embed_dim", "vocab_size", "stride"),
         settings=("bert_heads", *TOKENISER),
-        leftovers=r"Qformer\.(bert\.embeddings\.position_ids|cls\.predictions\.decoder\.(weight|bias))",  # the decoder is tied
+        leftovers=r"Qformer\.(bert\.embeddings\.position_ids|cls\.predictions\.decoder\.(weight|bias))",  # tied weights
     ),
     Reader(
         kind="residual",
@@ -178,7 +178,7 @@ READERS = (
 def load_released(path: str | Path, *, dataset_name: str | None = None, **settings: Any) -> tuple[nn.Module, dict[str, Any]]:
     """Load a released model in eval mode on the CPU, without running code from the file; also returns its metadata.
 
-    `settings` are values for names in `SETTINGS`; settings that this kind of model lacks are ignored. The metadata have the keys
+    `settings` are values for names in `SETTINGS`; settings that the model's kind lacks are ignored. The metadata have the keys
     kind, config, source, released, title, dataset_name, epoch, step, parameters, leftovers, settings (value and origin of each),
     and, if known, vq_name and text_encoder. A summary is printed on stderr. Raises `UserError` for a file that is missing, damaged,
     of an unknown kind, or inconsistent.

@@ -57,7 +57,7 @@ def tokeniser_from(state: State, **overrides: Any) -> MotionTokeniser:
         raise KeyError("two tensors have the same name")
     for layer, book in enumerate(books[:1] if shared else books):
         renamed[f"quantizer.layers.{layer}.codebook"] = book
-        # Released files do not store how often codes are used, so each code gets the count of a newly replaced one.
+        # Released files do not store how often codes are used, so each code gets the count of a newly replaced code.
         renamed[f"quantizer.layers.{layer}.counts"] = torch.full((len(book),), Codebook.FRESH)
     model = MotionTokeniser(config)
     model.load_state_dict(renamed, strict=True)

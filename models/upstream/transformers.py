@@ -1,4 +1,4 @@
-"""Load MoMask's released transformers and length estimator as our models: tensors are renamed, sizes come from shapes.
+"""Load MoMask's released transformers and length estimator as our models: tensors are renamed, sizes come from tensor shapes.
 
 The released files contain the state dicts under the keys `t2m_transformer`, `res_transformer` and `estimator`. Tensor shapes do not
 determine the number of attention heads; the default is 6, as in MoMask.
@@ -55,7 +55,7 @@ def _sizes(state: State) -> dict[str, int]:
 
 
 def masked_from(state: State, *, n_heads: int = 6, attention: str = "full", stride: int = 4) -> MaskedTransformer:
-    """Build MoMask's masked transformer, or that of LaMP with `attention="additive"`."""
+    """Build MoMask's masked transformer; with `attention="additive"`, build LaMP's masked transformer."""
     state = _renamed(state)
     settings = {"n_heads": n_heads, "attention": attention, "stride": stride}
     config = MaskedConfig(nb_code=len(state["token_emb.weight"]) - 2, **settings, **_sizes(state))
@@ -67,7 +67,7 @@ def masked_from(state: State, *, n_heads: int = 6, attention: str = "full", stri
 def residual_from(state: State, *, n_heads: int = 6, stride: int = 4) -> ResidualTransformer:
     """Build MoMask's residual transformer.
 
-    Without shared weights, its logits are 2 W h + bias, and the last row of the bias is unused.
+    In a released model without shared weights, the logits are 2 W h + bias, and the last row of the bias is unused.
     """
     state = _renamed(state)
     shared = "embed_proj_shared_weight" in state

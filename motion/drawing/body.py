@@ -1,7 +1,7 @@
 """The body in videos, pages and glTF files: tapered capsules between points, coloured by part.
 
-Input: a skeleton, and joints (T, J, 3) in metres. Output: points (T, P, 3) and limbs between them. The points are the joints and
-additional points of head, chest, hands and feet, which show the orientation of these parts.
+Input: a skeleton, and joints (T, J, 3) in metres. Output: points (T, P, 3) and limbs between these points. The points are the
+joints and additional points of head, chest, hands and feet. The additional points show the orientation of these body parts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COLOURS = {
 }  # fmt: skip
 LEFT, RIGHT = COLOURS["left"], COLOURS["right"]
 
-# Radius of the body at each joint, in metres, by bone name without side.
+# Radius of the body at each joint, in metres, keyed by bone name without `Left` or `Right`.
 RADII = {
     "Hips": 0.105, "UpLeg": 0.085, "Leg": 0.058, "Foot": 0.042, "MidFoot": 0.036, "ToeBase": 0.031,
     "Spine": 0.110, "Spine1": 0.115, "Spine2": 0.115, "Neck": 0.050, "Head": 0.078,
@@ -47,8 +47,8 @@ class Limbs(NamedTuple):
         return np.array([COLOURS[part] for part in self.parts], float)
 
 
-# Additional points of some bones, in metres along the left, up and front axes of the bone. Up points away from the bone's parent.
-# Front points where the chest faces, so the thumbs point forward when the arms hang down.
+# Additional points of some bones, in metres along the left, up and front axes of the bone. The up axis points away from the bone's
+# parent. The front axis points where the chest faces; the thumbs therefore point forward when the arms hang down.
 HEAD = {
     "crown": (0, 0.115, 0.004), "brow": (0, 0.105, 0.022), "chin": (0, 0.035, 0.040), "nose": (0, 0.072, 0.092),
     "nose_tip": (0, 0.060, 0.106), "left_eye": (0.031, 0.092, 0.084), "right_eye": (-0.031, 0.092, 0.084),

@@ -1,8 +1,8 @@
 """A page that shows motions in 3D: one .html file that any browser can open, and that needs no network.
 
 The markup, style and scripts of the page are in viewer/. Joints are stored as 16-bit integers with one scale per motion. If the
-path of a motion reaches 10 m from the origin, its joints are stored in steps of 0.3 mm. The additional points of the body are
-stored as 8-bit integers. A motion of 196 frames takes 58 kB.
+path of a motion reaches 10 m from the origin, the joints of this motion are stored in steps of 0.3 mm. The additional points of the
+body are stored as 8-bit integers. A motion of 196 frames adds 58 kB to the file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REACH = 0.25  # metres; maximum distance of an additional point from its joint
 
 
 def write_html(path: str | Path, motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[str]] = ()) -> None:
-    """Write one page with all motions. If `Motion.locked` is given, the page shows the locked motion, and has a switch to
+    """Write one page with all motions. If `Motion.locked` is given, the page first shows `Motion.locked`, and users can switch to
     `Motion.joints`.
 
     `title` defaults to the text of the first motion; `files` lists, for each motion, the files to link to, relative to the page.
@@ -48,7 +48,7 @@ def page(motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[st
         "skeletons": {count: skeleton_data(skeleton) for count, skeleton in skeletons.items()},
         "clips": [motion_data(motion) | {"files": list(linked)} for motion, linked in zip_longest(motions, files, fillvalue=())],
     }
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")  # no "</script>" in a text
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")  # a caption may contain "</script>"
     result = read("viewer.html").replace("<title>motions</title>", f"<title>{escape(title or motions[0].text)}</title>")
     result = re.sub('<link rel="stylesheet" href="(.+?)">', lambda link: f"<style>\n{read(link[1])}</style>", result)
     result = re.sub('<script src="(.+?)"></script>', lambda script: f"<script>\n{read(script[1])}</script>", result)
@@ -61,7 +61,7 @@ def read(name: str) -> str:
 
 
 def skeleton_data(skeleton: Skeleton) -> dict:
-    """A skeleton as data for the script: limbs, the joint to which each additional point belongs, feet, and joint names."""
+    """A skeleton as data for the page's script: limbs, the joint to which each additional point belongs, feet, joint names."""
     body = limbs(skeleton)
     rows = zip(body.ends.tolist(), body.radii.tolist(), body.parts, body.trunk.tolist())
     return {
@@ -74,7 +74,7 @@ def skeleton_data(skeleton: Skeleton) -> dict:
 
 
 def motion_data(motion: Motion) -> dict:
-    """A motion as data for the script. `stands` are the `spans` in which the left and the right foot stand."""
+    """A motion as data for the page's script. `stands` lists the spans of frames in which the left and the right foot stand."""
     plain, ik = (None if joints is None else pack(joints, motion.skeleton) for joints in (motion.joints, motion.locked))
     frames, count, _ = motion.joints.shape
     stands = standing_feet(motion.joints, motion.fps, motion.skeleton, motion.contacts)  # (T, 2)

@@ -23,7 +23,7 @@ PAGE_SECONDS = 2.0  # minimum time for which a page is shown
 
 
 def caption_pages(text: str, width: int, height: int, seconds: float) -> list[np.ndarray]:
-    """Draw `text` as pages (rows, width, 3) of equal size and at most `height` rows, to be shown in turn within `seconds`.
+    """Draw `text` as pages (rows, width, 3) of equal size and at most `height` rows; the sequence of pages is shown in `seconds`.
 
     The font is the largest with which the text fits on one page. If that font would be too small to read, the text is split into
     several pages, each shown for at least `PAGE_SECONDS`.
@@ -102,9 +102,9 @@ def font(size: int, text: str = "") -> ImageFont.FreeTypeFont:
 
 @lru_cache
 def typeface(letters: frozenset[str]) -> str:
-    """The font file with most of these letters: DejaVu Sans, which matplotlib contains, or a font of the system.
+    """The font file that contains most of `letters`: DejaVu Sans, which matplotlib contains, or a font of the system.
 
-    DejaVu has Latin, Greek, Cyrillic, Hebrew and Arabic letters. Letters without a font are drawn as boxes.
+    DejaVu has Latin, Greek, Cyrillic, Hebrew and Arabic letters. Letters that the chosen font lacks are drawn as boxes.
     """
     bundled = str(Path(find_spec("matplotlib").origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
     if not letters or not missing(bundled, letters):

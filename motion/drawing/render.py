@@ -64,7 +64,7 @@ class Panel:
         self.scene = Scene(joints, fps, (size, size), top=len(self.pages[0]))
 
     def draw(self, frame: int) -> np.ndarray:
-        """The picture (size, size, 3) of `frame`, or the last one once the motion has ended; a bar at the bottom shows the time."""
+        """The picture (size, size, 3) of `frame`, or of the last frame if the motion has ended. A bar below shows the time."""
         frame = min(frame, self.frames - 1)
         picture = self.scene.draw(frame)
         page = self.pages[frame * len(self.pages) // self.frames]
@@ -84,7 +84,7 @@ def tiled(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
 
 def encode_mp4(path: Path, draw: Callable[[int], np.ndarray], frames: range, fps: float) -> None:
     """Encode the pictures `draw(frame)`, (height, width, 3) each, as H.264."""
-    import av  # here, so that training does not need it
+    import av  # imported in this function, so that training does not need PyAV
 
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as video:
         stream = video.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options=ENCODING)
@@ -140,7 +140,7 @@ def key_moments(joints: np.ndarray, count: int) -> list[int]:
     """Indices of `count` frames of joints (T, J, 3), in order: the first, the last, and others by farthest-point sampling.
 
     The distance of two frames combines the difference of their poses, without the position on the floor, and, with a small weight,
-    the time between them. Short motions repeat frames.
+    the time between the frames. If the motion has fewer than `count` frames, some indices are repeated.
     """
     frames = len(joints)
     poses = (joints - joints[:, :1] * (1, 0, 1)).reshape(frames, -1) / np.sqrt(joints.shape[1])

@@ -183,7 +183,7 @@ class Scene:
             cv2.fillConvexPoly(picture, outline, colour, cv2.LINE_AA, SUBPIXEL)
 
     def draw_body(self, picture: np.ndarray, frame: int) -> None:
-        """Draw the limbs, far ones first. Each limb is painted in layers, so that it looks like a lit cylinder."""
+        """Draw the limbs, starting with the farthest. Each limb is painted in layers, so that it looks like a lit cylinder."""
         pixels, scale = self.camera.project(self.points[frame])
         ends, radii = pixels[self.ends], self.radii * scale[self.ends]  # (N, 2, 2), (N, 2)
         fraction, extra, shift, brightness = (np.array(column) for column in zip(*LAYERS))
@@ -198,8 +198,8 @@ class Scene:
     def far_to_near(self, middles: np.ndarray, nearness: np.ndarray) -> list[np.ndarray]:
         """Groups of limbs in the order in which to paint them, by their midpoints (N, 2) in pixels and nearness to the camera (N,).
 
-        The trunk is one group. Every other limb is compared with the limb of the trunk that is nearest in the picture: it is
-        painted before the trunk if it is farther from the camera, and after the trunk otherwise.
+        The trunk is one group. Each limb outside the trunk is compared with the trunk's limb that is nearest to it in the picture.
+        If the limb is farther from the camera than the trunk's limb, the limb is painted before the trunk, otherwise after it.
         """
         apart = np.linalg.norm(middles[self.outer, None] - middles[self.trunk], axis=-1)
         in_front = nearness[self.outer] > nearness[self.trunk[apart.argmin(axis=1)]]

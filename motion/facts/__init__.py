@@ -1,9 +1,9 @@
 """Facts detected in the joints of a clip: travel, turns, hands, and actions of the body.
 
-For each action, the frames in which it happens are detected. Captions state no other facts. Thresholds are conservative: a fact is
-not reported if the case is unclear. `prove` takes joints (T, 22, 3) in HumanML3D's order, in metres, Y up, with the floor at 0, at
-20 frames per second, and returns `Facts`. Left is the person's left (+X when they face +Z), angles are in degrees and positive to
-the left, and pairs are (left, right).
+For each action, the frames in which the action happens are detected. Thresholds are conservative: a fact is not reported if the
+case is unclear. `prove` takes joints (T, 22, 3) in HumanML3D's order, in metres, Y up, with the floor at 0, at 20 frames per
+second, and returns `Facts`. Left is the person's left (+X when they face +Z), angles are in degrees and positive to the left, and
+pairs are (left, right).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Facts:
 
     direction: str  # direction of travel relative to the facing direction: one of DIRECTIONS, 'in place', or '' if unclear
     distance: float  # metres travelled in that direction
-    speed: float  # m/s, while moving
+    speed: float  # mean speed of the pelvis in m/s, over the frames in which the person moves
     steps: int
     turns: tuple[Turn, ...]  # turns of 35° or more, in temporal order
     lean: float  # median angle of the trunk from upright in degrees, forward positive
@@ -50,7 +50,7 @@ class Facts:
         return tuple(event for event in self.events if event.action == DETECTED_AS.get(action, action))
 
     def span(self, action: str) -> tuple[int, int]:
-        """The frames [start, end) from the first to the last event of an action. Without events, returns `active`."""
+        """The frames [start, end) from the first to the last event of an action; `active` if the action has no events."""
         events = self.of(action)
         return (min(event.start for event in events), max(event.end for event in events)) if events else self.active
 
@@ -92,7 +92,7 @@ FINDERS = (
 def prove(joints: np.ndarray) -> Facts:
     """Detect the facts of one clip in its joints (T, 22, 3).
 
-    Raises `UserError` for joints of another shape, fewer than 12 frames, or values that are not finite.
+    Raises `UserError` if the joints have another shape, fewer than 12 frames, or values that are not finite.
     """
     if joints.ndim != 3 or joints.shape[1:] != (22, 3) or len(joints) < 12:
         raise UserError(f"joints of shape {joints.shape}: captions need (T, 22, 3) with at least 12 frames")

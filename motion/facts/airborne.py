@@ -11,7 +11,7 @@ from motion.facts.frames import ANKLES, FPS, HIPS, NECK, PELVIS, SHOULDERS, TOES
 def clearance(frames: Frames) -> np.ndarray:
     """Height (T, 2) of each foot above its standing height in the clip.
 
-    If a foot never stands, the standing height of the other foot plus 6 cm is used instead.
+    For a foot that never stands, the standing height of the other foot plus 6 cm is used.
     """
     heights = []
     for feet in (frames.joints[:, ANKLES, 1], frames.joints[:, TOES, 1]):

@@ -21,7 +21,7 @@ class Hand:
     lowered: bool  # whether the hand is lowered at the end
     waves: int  # number of full swings to and fro while the hand is raised
     held: float  # seconds during which the hand is raised
-    rise: float  # duration of the first raise in seconds; 0 without a raise
+    rise: float  # duration of the first raise in seconds; 0 if the hand is never raised
 
 
 def hand(body: np.ndarray, wrist: int, shoulder: int) -> Hand:

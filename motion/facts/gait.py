@@ -41,7 +41,7 @@ def travel(joints: np.ndarray, yaw: np.ndarray) -> tuple[str, float, float]:
 
 
 def count_steps(joints: np.ndarray) -> int:
-    """Number of steps: the peaks of the horizontal speed of the feet. Running has such peaks too, although no foot rests."""
+    """Number of steps: the peaks of the horizontal speed of the feet. Such peaks also occur in running, in which no foot rests."""
     steps = 0
     for ankle, toe in zip(ANKLES, TOES):
         moving = velocity(smooth((joints[:, ankle] + joints[:, toe])[:, [0, 2]] / 2, 1))

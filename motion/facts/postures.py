@@ -12,7 +12,7 @@ from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from motion.facts.frames import ANKLES, FPS, HEAD, KNEES, NECK, PELVIS, SOLE, WRISTS, Event, Frames, peaks, runs, smooth, speed
 
-SETTLED = FPS  # maximum number of frames of sitting in an event of sitting down, and of lying in an event of lying down
+SETTLED = FPS  # an event of sitting (lying) down includes at most this many frames in which the person already sits (lies)
 
 
 def sitting(frames: Frames) -> list[tuple[int, int]]:
@@ -95,7 +95,7 @@ def squats(frames: Frames) -> list[Event]:
 
 
 def crawling(frames: Frames) -> list[Event]:
-    """Crawling: moving along on hands and knees or lower."""
+    """Crawling: moving along the floor on hands and knees, or with the body still closer to the floor."""
     hands = frames.joints[:, WRISTS, 1].min(axis=1) < 0.3
     low = (frames.pelvis < 0.7 * frames.standing) & (np.abs(frames.upright) < 0.65) & (frames.front < 0)
     events = []
@@ -107,8 +107,8 @@ def crawling(frames: Frames) -> list[Event]:
 
 
 def floor_reaches(frames: Frames) -> list[Event]:
-    """Events in which a hand goes down to the floor and up again: picking up or putting down. The joints do not show which of the
-    two it is."""
+    """Events in which a hand goes down to the floor and up again. The joints do not show whether the person picks up or puts down
+    something."""
     wrists = smooth(frames.joints[:, WRISTS, 1], 1)  # (T, 2)
     lowest = wrists.min(axis=1)
     rests = np.zeros(len(frames), bool)
@@ -130,7 +130,7 @@ def floor_reaches(frames: Frames) -> list[Event]:
 
 
 def balancing(frames: Frames) -> list[Event]:
-    """Balancing on one leg: one foot is in the air for at least 1.5 s while the other stands still."""
+    """Balancing on one leg: one foot is in the air for at least 1.5 s while the other foot stands still."""
     ankles = frames.joints[:, ANKLES, 1] - SOLE
     events = []
     for stands, name in enumerate(("left", "right")):

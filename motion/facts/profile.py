@@ -1,4 +1,4 @@
-"""The profile of a motion: its facts and some further measurements as a vector of bits, which a network can compare with a text.
+"""The profile of a motion: facts and further measurements as a vector of bits, which a network can compare with a text.
 
 Each measurement is compared with several thresholds, and each comparison is a bit ("thermometer code"). For example, a motion with
 two kicks of the left leg has the bits "kick left > 0" and "kick left > 1", but not "kick left > 2".
@@ -17,7 +17,7 @@ ACTIONS = (
     "balance on one leg", "climb", "jump", "hop", "jumping jacks", "kick", "cartwheel", "flip", "roll", "punch", "throw",
     "circle the arms", "touch elbow to knee",
 )  # fmt: skip
-EDGE = 8  # frames; an action that begins or ends this close to the start or the end of the motion is cut off there
+EDGE = 8  # frames; an action is "at the start" or "at the end" if it begins or ends within this distance of the motion's ends
 SWING = 0.05  # metres; smaller movements to and fro are ignored
 COUNTS, IS = (0.5, 1.5, 2.5), (0.5,)
 # Thresholds of each measurement. Lengths are in metres (heights of the pelvis in leg lengths), speeds in m/s, angles in degrees,
@@ -133,7 +133,7 @@ def of_limbs(facts: Facts, frames: Frames, number: int) -> dict[str, float]:
 
 
 def swings(x: np.ndarray, size: float) -> int:
-    """How often x (T,) changes from at least `size` above its moving average to at least `size` below it, or back."""
+    """How often x (T,) changes from at least `size` above its moving average to at least `size` below this average, or back."""
     deviation = x - smooth(x, FPS / 2)
     signs = np.sign(deviation[np.abs(deviation) >= size])
     return int((signs[1:] != signs[:-1]).sum())

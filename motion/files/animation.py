@@ -34,7 +34,7 @@ class RigOptions:
     Attributes:
         skeleton: one of `motion.rest.KINDS`.
         body: (J, 3) rest pose for the kind "standard", as offsets from parents; None: `motion.rest.standard_rest`.
-        fps: frames per second of the file; None: the motion's.
+        fps: frames per second of the file; None: the frame rate of the motion.
         bone_names: one of `motion.files.names.STYLES`.
         root: one of `ROOTS`; the bone that moves along the path is the hips ("keep"), none ("in_place") or a root bone ("bone").
         loop: whether the motion is a cycle whose last frame leads into the first.
@@ -53,7 +53,7 @@ DEFAULT_RIG = RigOptions()
 
 @dataclass(frozen=True)
 class Animation:
-    """An animated skeleton: names, parents and rest offsets (B, 3) of bones, and their motion. The rest pose is on the floor.
+    """An animated skeleton: names, parents, rest offsets (B, 3) and motion of the bones. The rest pose is on the floor.
 
     `root` (T, 3) is the position of bone 0; `rotations` (T, B, 3, 3) are relative to the parents. If bone 0 is an additional root
     bone on the floor, bone 1 is the hips, and `moving` (T, 3) is the position of bone 1 relative to bone 0. Otherwise, bone 0 is
@@ -144,7 +144,7 @@ def resampled(values: ndarray, fps: float, times: ndarray) -> ndarray:
 
 
 def continuous(quaternions: ndarray) -> ndarray:
-    """Choose signs so that consecutive quaternions (T, ..., 4) are close to each other; q and -q are the same rotation."""
+    """Flip signs of quaternions (T, ..., 4) so that consecutive ones are close; q and -q are the same rotation."""
     flips = np.where((quaternions[1:] * quaternions[:-1]).sum(-1) < 0, -1.0, 1.0).cumprod(axis=0)
     return np.concatenate((quaternions[:1], quaternions[1:] * flips[..., None]))
 

@@ -30,7 +30,7 @@ from motion.spec import SPECS
 from utils.archives import Limits, check_zip
 from utils.errors import UserError, note
 
-SMPL_COUNTS = (24, 52)  # joints of SMPL and SMPL-H; the first 22 are HumanML3D's
+SMPL_COUNTS = (24, 52)  # numbers of joints of SMPL and SMPL-H; the first 22 joints of both are HumanML3D's joints
 FEATURES = {spec.dim: spec for spec in SPECS.values()}  # by number of features
 RATES = {spec.num_joints: spec.fps for spec in SPECS.values()}
 PICKLED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
@@ -39,9 +39,9 @@ PICKLED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
 
 
 def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> Raw:
-    """Read the motion in an array file. Raises `UserError` if it contains no motion.
+    """Read the motion in an array file. Raises `UserError` if the file contains no motion.
 
-    `sample` is the index of the motion to read if the file contains several; `smpl` is the body model for SMPL rotations.
+    If the file contains several motions, `sample` is the index of the motion to read; `smpl` is the body model for SMPL rotations.
     """
     try:
         with path.open("rb") as file:
@@ -54,7 +54,7 @@ def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> R
             return read_smpl(path, smpl)
         return from_joints_or_features(only_array(path), path, sample)
     if start != b"\x93NUMPY":
-        raise UserError(f"{path}: cannot be read: not a NumPy file; it may be damaged, or a Git LFS pointer to the real file")
+        raise UserError(f"{path}: cannot be read: not a NumPy file; the file may be damaged, or a Git LFS pointer to the real file")
     content = load(path)
     if isinstance(content, dict):
         return from_results(content, path, sample)
@@ -83,7 +83,7 @@ def load(path: Path) -> np.ndarray | dict:
                 return np.load(path, allow_pickle=False)
             content = SafeUnpickler(file).load()
     except pickle.UnpicklingError as error:
-        remedy = "save its joints again as a plain array: np.save('motion.npy', joints)"
+        remedy = "save the joints again as a plain array: np.save('motion.npy', joints)"
         raise UserError(f"{path}: holds pickled objects, which could run code and are not opened ({error}); {remedy}") from None
     except Exception as error:  # a damaged pickle may raise any exception
         raise UserError(f"{path}: cannot be read ({error}); it may be damaged") from None
@@ -104,7 +104,7 @@ class SafeUnpickler(pickle.Unpickler):
 
 
 def only_array(path: Path) -> np.ndarray:
-    """The only array in an `.npz`. Raises `UserError` if it contains several arrays or none."""
+    """The only array in an `.npz`. Raises `UserError` if the file contains several arrays or none."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             if len(archive.files) != 1:
@@ -121,7 +121,7 @@ def from_results(content: dict, path: Path, sample: int) -> Raw:
     """The motion with index `sample` in MDM's results.npy: `motion` (N, J, 3, T) in metres, and `lengths` (N,)."""
     motions = content.get("motion")
     if not isinstance(motions, np.ndarray) or motions.ndim != 4 or motions.shape[2] != 3:
-        raise UserError(f"{path}: a dictionary without 'motion' (N, joints, 3, T); it holds {', '.join(map(str, content))}")
+        raise UserError(f"{path}: a dictionary without 'motion' (N, joints, 3, T); its keys are {', '.join(map(str, content))}")
     motion = chosen(motions, path, sample)
     lengths = np.ravel(content.get("lengths", [motion.shape[-1]] * len(motions)))
     return from_joints_or_features(motion[..., : int(lengths[sample])].transpose(2, 0, 1), path, 0)
@@ -130,14 +130,14 @@ def from_results(content: dict, path: Path, sample: int) -> Raw:
 def chosen(motions: np.ndarray, path: Path, sample: int) -> np.ndarray:
     """The motion with index `sample` in `motions`. Prints a note if there are several motions."""
     if not 0 <= sample < len(motions):
-        raise UserError(f"--input_sample {sample}: {path} holds {len(motions)} motions, so it must be from 0 to {len(motions) - 1}")
+        raise UserError(f"--input_sample {sample}: {path} holds {len(motions)} motions; give an index from 0 to {len(motions) - 1}")
     if len(motions) > 1:
         note(f"{path} holds {len(motions)} motions; reading the one with index {sample}; --input_sample selects another")
     return motions[sample]
 
 
 def from_joints_or_features(array: np.ndarray, path: Path, sample: int) -> Raw:
-    """The motion in an array of joints or features. If the array contains several, `sample` is the index of the motion."""
+    """The motion in an array of joints or features. If the array contains several motions, the one with index `sample` is read."""
     if array.dtype.kind != "f" or not array.size:
         raise UserError(f"{path}: holds {array.dtype} of shape {array.shape}; expected a motion of floating-point numbers")
     array = array.astype(np.float64)
@@ -145,7 +145,7 @@ def from_joints_or_features(array: np.ndarray, path: Path, sample: int) -> Raw:
         array = chosen(array, path, sample)
     if array.ndim == 2 and array.shape[1] in FEATURES:
         if not np.isfinite(array).all():
-            raise UserError(f"{path}: holds NaN or infinite numbers; it is damaged")
+            raise UserError(f"{path}: holds NaN or infinite numbers; the file is damaged")
         spec = FEATURES[array.shape[1]]
         joints = features_to_joints(torch.from_numpy(array), spec.num_joints) * spec.unit_scale
         check_features(array, joints.numpy(), str(path))
@@ -165,9 +165,9 @@ def check_features(features: np.ndarray, joints: np.ndarray, name: str) -> None:
     the rotations are invalid, as is the case for features that were denormalised twice.
     """
     size = body_size(joints)
-    remedy = "denormalise them once: features * std + mean"
+    remedy = "denormalise the features once: features * std + mean"
     if not BODIES[0] <= size <= BODIES[1]:
-        raise UserError(f"{name}: its features give a body of {size:.3g} m from foot to head; are they normalised? {remedy}")
+        raise UserError(f"{name}: its features give a body of {size:.3g} m from foot to head; if they are normalised, {remedy}")
     spec = FEATURES[features.shape[1]]
     columns = features[:, spec.rotations_slice].reshape(-1, 3)
     if np.abs(np.linalg.norm(columns, axis=-1) - 1).mean() > 0.08:  # 0 for captured motions, 0.13 after denormalising twice

@@ -40,7 +40,8 @@ class Bvh:
         names: J joint names, parents before children.
         parents: parent of each joint, -1 for the root.
         offsets: (J, 3) position of each joint relative to its parent in the rest pose.
-        positions: (T, J, 3) position of each joint relative to its parent: its position channels, or its offset if it has none.
+        positions: (T, J, 3) position of each joint relative to its parent: the values of its position channels or, if the joint has
+        no position channels, its offset.
         rotations: (T, J, 3, 3) rotation of each joint in its parent's frame.
         frame_time: seconds between frames.
         end_sites: offsets (3,) of End Sites, which mark the ends of leaf bones, keyed by the index of the joint.
@@ -79,8 +80,8 @@ def read_bvh(source: str | Path | TextIO) -> Bvh:
     """Read a BVH file, or an open text stream.
 
     Joints may have up to 3 rotation channels, up to 3 position channels or both, in any order. Missing rotations are 0.
-    Position channels replace the offset. If the file contains several people or motions, the first is read. If the header
-    states another number of frames than there are rows, all rows are read. A note is printed in both cases.
+    Position channels replace the offset. If the file contains several people or motions, only the first one is read, and a note is
+    printed. If the header states another number of frames than there are rows, all rows are read, and a note is printed.
 
     Raises `UserError` for files that are missing, damaged or not BVH, and for numbers that are not finite.
     """
@@ -177,7 +178,7 @@ def first_person(bvh: Bvh, channels: list[list[str]], name: str) -> list[list[st
     """Remove all joints from `bvh` except those of the first ROOT, and return the channels of the remaining joints."""
     roots = [joint for joint, parent in enumerate(bvh.parents) if parent < 0]
     if len(roots) > 1:
-        note(f"{name}: holds {len(roots)} people ({', '.join(bvh.names[root][:40] for root in roots[:5])}); the first is read")
+        note(f"{name}: holds {len(roots)} people ({', '.join(bvh.names[root][:40] for root in roots[:5])}); only the first is read")
         bvh.names, bvh.parents, bvh.offsets = (part[: roots[1]] for part in (bvh.names, bvh.parents, bvh.offsets))
         bvh.end_sites = {joint: offset for joint, offset in bvh.end_sites.items() if joint < roots[1]}
     return channels[: len(bvh.names)]
@@ -186,13 +187,13 @@ def first_person(bvh: Bvh, channels: list[list[str]], name: str) -> list[list[st
 def motion_rows(text: str, header: re.Match, width: int, name: str) -> np.ndarray:
     """The channel values (T, width) after the header. Raises `UserError` if the motion is truncated or damaged."""
     start, stop = header.end(), len(text)
-    try:  # if the rest of the line with the frame time is a row of numbers, it is read too
+    try:  # numbers that follow the frame time on the same line are the first row
         if len(np.array(header[3].split(), dtype=float)) >= width:
             start = header.start(3)
     except ValueError:
         pass
     if second := re.compile(r"^[ \t]*HIERARCHY\b", re.IGNORECASE | re.MULTILINE).search(text, start):
-        note(f"{name}: holds several motions, one after the other; the first is read")
+        note(f"{name}: holds several motions, one after the other; only the first motion is read")
         stop = second.start()
     block = text[start:stop]
     if "," in block:
@@ -201,7 +202,7 @@ def motion_rows(text: str, header: re.Match, width: int, name: str) -> np.ndarra
     if not width or values is None or len(values) % width or not len(values):
         values = rows_of_lines(block, width, name)
     if not np.isfinite(values).all():
-        raise UserError(f"{name}: its motion holds NaN or infinite numbers; export it again")
+        raise UserError(f"{name}: its motion holds NaN or infinite numbers; export the motion again")
     if np.abs(values).max() > ABSURD:
         largest = f"{np.abs(values).max():.3g}"
         raise UserError(f"{name}: its motion holds {largest}, which is not a valid position or angle; the file is damaged")
@@ -209,7 +210,7 @@ def motion_rows(text: str, header: re.Match, width: int, name: str) -> np.ndarra
 
 
 def parsed(text: str) -> np.ndarray | None:
-    """The numbers in a text, or None if it contains anything else."""
+    """The numbers in a text; None if the text contains anything else."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)  # np.fromstring warns and stops at anything but numbers
         try:
@@ -221,7 +222,8 @@ def parsed(text: str) -> np.ndarray | None:
 def rows_of_lines(block: str, width: int, name: str) -> np.ndarray:
     """The rows of a motion, parsed line by line; an incomplete last row is dropped.
 
-    Raises `UserError` if any other line does not have `width` numbers, or if there are no rows.
+    Raises `UserError` if a line before the last does not have `width` numbers, if the last line contains anything but numbers, or
+    if there are no rows.
     """
     rows: list[np.ndarray] = []
     lines = [line for line in block.splitlines() if line.strip()]
@@ -255,7 +257,7 @@ def pose(bvh: Bvh, channels: list[list[str]], motion: np.ndarray) -> None:
         if turns:
             order, turn_columns = zip(*turns)
             turning.setdefault("".join(order), []).append((joint, list(turn_columns)))
-    for order, joints_and_columns in turning.items():  # joints with the same order are converted together
+    for order, joints_and_columns in turning.items():  # joints with the same rotation order are converted together
         size = max(1, ROTATIONS // len(motion))
         for chunk in (joints_and_columns[first : first + size] for first in range(0, len(joints_and_columns), size)):
             joints, columns = map(list, zip(*chunk))
@@ -275,10 +277,11 @@ def write_bvh(
     order: str = "ZYX",
     moving: np.ndarray | None = None,
 ) -> None:
-    """Write a motion as BVH: 6 channels for the root, 3 for every other joint, an End Site on each leaf.
+    """Write a motion as BVH: 6 channels for the root, 3 for each of the other joints, an End Site on each leaf.
 
-    A BVH file lists joints depth first, so `read_bvh` may return them in another order. So that viewers draw hands, an End Site
-    extends each leaf bone by half of its length, or by a tenth if the bone's name ends in "_End".
+    A BVH file lists joints depth first, so `read_bvh` may return the joints in another order than `names`. Each End Site extends
+    a leaf bone by half of the bone's length, or by a tenth if the bone's name ends in "_End". Because of the End Sites, viewers
+    draw hands.
 
     Args:
         names: J joint names without spaces.

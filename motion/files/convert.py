@@ -37,8 +37,8 @@ LONGEST_DRAWN = 600  # seconds
 def to_features(joints: np.ndarray, fps: float) -> np.ndarray:
     """Convert joints (T, 22, 3) in metres, at any frame rate, to the models' input: features (T', 263), float32, at 20 fps.
 
-    Bone lengths are made uniform; the motion is put on the floor and turned to face +Z at the start. Raises `UserError` if the
-    skeleton is another one, if joints are NaN, or if the motion has fewer than two frames at 20 fps.
+    Bone lengths are made uniform; the motion is put on the floor and turned to face +Z at the start. Raises `UserError` if there
+    are not 22 joints, if joints are NaN, or if the motion has fewer than two frames at 20 fps.
     """
     check_joints(joints, HUMANML3D.num_joints)
     resampled = at_rate(joints, fps, MODEL_FPS)

@@ -74,7 +74,7 @@ class Gltf:
         return len(self.json["accessors"]) - 1
 
     def add_floats(self, array: np.ndarray, kind: str, **fields: object) -> int:
-        """Add an array of floats, one row per element, as an accessor with its own view; returns the accessor's index."""
+        """Add an array of floats, one row per element, as an accessor with a view of its own; returns the index of the accessor."""
         return self.add_accessor(self.add_view(array.astype("<f4")), FLOAT, kind, len(array), **fields)
 
     def to_bytes(self) -> bytes:
@@ -134,8 +134,8 @@ def bone_limbs(skeleton: Skeleton) -> Limbs:
 def capsules(ends: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points and normals (N, V, 3) on N capsules. A capsule is the hull of two balls with centres `ends` (2, 3) and `radii` (2,).
 
-    The first two points of a capsule are its poles. They are followed by rings of points, from the first pole to the second. Each
-    ball has a ring where the cone that connects the balls touches it, so normals are exact everywhere.
+    The first two points of a capsule are its poles. All further points form rings, in order from the first pole to the second. Each
+    ball has a ring where the cone that connects the balls touches the ball, so normals are exact everywhere.
     """
     axis = ends[:, 1] - ends[:, 0]
     length = np.linalg.norm(axis, axis=-1).clip(min=1e-6)
@@ -194,7 +194,7 @@ def add_bones(file: Gltf, animation: Animation) -> None:
 def add_animation(file: Gltf, animation: Animation, name: str) -> None:
     """Add the rotations of all bones and the translation of the first bone.
 
-    If the first bone is a separate root bone, the hips, which follow it, are translated too.
+    If the first bone is a separate root bone, the second bone, which is then the hips, is translated too.
     """
     frames, bones = len(animation.root), len(animation.names)
     first = len(file.json["nodes"]) - bones

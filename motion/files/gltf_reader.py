@@ -27,7 +27,7 @@ FLOAT = 5126
 
 
 def read_gltf(path: Path, joint_map: str | Path | None = None) -> Raw:
-    """Read the motion of a `.glb` or `.gltf` file, in metres, Y up. Raises `UserError` if it has no animation."""
+    """Read the motion of a `.glb` or `.gltf` file, in metres, Y up. Raises `UserError` if the file has no animation."""
     try:
         document, buffers = parts_of(path)
         tree = posed_tree(document, buffers)

@@ -1,7 +1,7 @@
 """Joint maps: definitions of HumanML3D's 22 joints by the joints of other skeletons.
 
-Some maps are built in, and users can write further maps. Names are compared without case, spaces and punctuation. A shared prefix
-(`mixamorig:`, `Character1_`, `Bip01 `, …) is ignored.
+Some maps are built in, and users can write further maps. Joint names are compared without case, spaces and punctuation. A prefix
+that all joint names of a file share (`mixamorig:`, `Character1_`, `Bip01 `, …) is ignored.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ MORE_MAPS: dict[str, tuple[JointSource, ...]] = {
         "Pelvis", ("Spine1", "Spine2", "Spine3"), "Neck", "Head",
         "{}_Hip {}_Knee {}_Ankle {}_Foot {}_Collar {}_Shoulder {}_Elbow {}_Wrist",
     ),
-    "biped": both_sides(  # 3ds Max; its files have spaces in the names ("L Thigh"), which are ignored
+    "biped": both_sides(  # 3ds Max; spaces in joint names ("L Thigh") are ignored
         "Pelvis", ("Spine", "Spine1", "Spine2"), "Neck", "Head",
         "{}Thigh {}Calf {}Foot {}Toe0 {}Clavicle {}UpperArm {}Forearm {}Hand",
     ),
@@ -65,7 +65,7 @@ MORE_MAPS: dict[str, tuple[JointSource, ...]] = {
         "Hip", ("Ab", {"Ab": 0.5, "Chest": 0.5}, "Chest"), "Neck", "Head",
         "{}Thigh {}Shin {}Foot {}Toe {}Shoulder {}UArm {}FArm {}Hand",
     ),
-    "no_toes": both_sides(  # Mixamo's names without toes: the foot's End Site is where the toes begin
+    "no_toes": both_sides(  # Mixamo's names without toes; the End Site of the foot replaces the toe joint
         "Hips", ("Spine", "Spine1", "Spine2"), "Neck", "Head",
         "{side}UpLeg {side}Leg {side}Foot {side}Foot_end {side}Shoulder {side}Arm {side}ForeArm {side}Hand",
     ),
@@ -79,7 +79,7 @@ MORE_MAPS: dict[str, tuple[JointSource, ...]] = {
 def all_maps() -> dict[str, tuple[JointSource, ...]]:
     """All joint maps by title, in the order in which they are tried. The maps for KIT-ML come first, because files with KIT-ML's
     skeleton also fit other maps."""
-    written = [(f"written{number}", names) for number, names in enumerate(known_names())]  # of files that this project writes
+    written = [(f"written{number}", names) for number, names in enumerate(known_names())]  # names in files that this project writes
     return dict([*written[:3], *JOINT_MAPS.items(), *written[3:], *MORE_MAPS.items()])
 
 
@@ -91,7 +91,7 @@ def plain(name: str) -> str:
 def find_map(names: Sequence[str]) -> tuple[str, tuple[JointSource, ...]] | None:
     """Find the first joint map that fits a file with the joints `names`; None if no map fits.
 
-    Returns the title of the map, and the map with the joint names of the file.
+    Returns (title, entries). In the entries, the joint names of the map are replaced by the joint names that the file uses.
     """
     by_plain: dict[str, str] = {}
     for name in names:
@@ -106,12 +106,15 @@ def find_map(names: Sequence[str]) -> tuple[str, tuple[JointSource, ...]] | None
 
 
 def prefixes(names: Mapping[str, str], root: str) -> Iterator[str]:
-    """Yield possible prefixes of all names: the part before `root` of each name that ends with `root`, shortest name first."""
+    """Yield candidates for the prefix that all names share: the part before `root` of each name that ends with `root`.
+
+    The prefixes of shorter names come first.
+    """
     return (name.removesuffix(root) for name in sorted(names, key=len) if name.endswith(root))
 
 
 def renamed(source: JointSource, names: Mapping[str, str]) -> JointSource:
-    """An entry of a joint map, in which each joint has the name that the file uses."""
+    """Replace the joint names in an entry of a joint map by the names that the file uses; `names` maps the former to the latter."""
     return names[source] if isinstance(source, str) else {names[joint]: weight for joint, weight in source.items()}
 
 

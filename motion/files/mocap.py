@@ -35,7 +35,7 @@ JOINT_MAPS: dict[str, tuple[JointSource, ...]] = {
         "Chest", "Toes_L", "Toes_R", "Neck", "Shoulder_L", "Shoulder_R", "Head", "UpperArm_L", "UpperArm_R",
         "LowerArm_L", "LowerArm_R", "Hand_L", "Hand_R",
     ),
-    # CMU in ASF/AMC; each bone stands for the joint at its end.
+    # CMU in ASF/AMC; the name of a bone refers to the joint at the bone's end.
     "cmu_asf": (
         "root", "lhipjoint", "rhipjoint", "lowerback", "lfemur", "rfemur", "upperback", "ltibia", "rtibia",
         {"upperback": 0.4, "thorax": 0.6}, "lfoot", "rfoot", "upperneck", {"thorax": 0.6, "lclavicle": 0.4},
@@ -47,11 +47,11 @@ JOINT_MAPS: dict[str, tuple[JointSource, ...]] = {
         {"chest": 0.75, "neck": 0.25}, "lFoot_end", "rFoot_end", "neck", {"lCollar": 0.6, "lShldr": 0.4},
         {"rCollar": 0.6, "rShldr": 0.4}, "head", "lShldr", "rShldr", "lForeArm", "rForeArm", "lHand", "rHand",
     ),
-    # Mixamo's names, which this project writes; LaFAN1 has the same names except for the toes.
+    # Mixamo's names, which this project also writes. LaFAN1 uses Mixamo's names for all joints except the toes.
     "mixamo": HUMANML3D.bones,
     "lafan1": tuple(bone.replace("ToeBase", "Toe") for bone in HUMANML3D.bones),
     # CMU converted to BVH for MotionBuilder and 3ds Max; each joint lies at the end of the previous bone.
-    # Mixamo's characters have all these names too, so this map comes after Mixamo's.
+    # Mixamo's characters also have all names of this map, so this map comes after Mixamo's map.
     "cmu_motionbuilder": (
         "Hips", "LeftUpLeg", "RightUpLeg", "Spine", "LeftLeg", "RightLeg", "Spine1", "LeftFoot", "RightFoot",
         {"Spine1": 0.4, "Neck": 0.6}, "LeftToeBase", "RightToeBase", "Head", {"Neck": 0.6, "LeftArm": 0.4},
@@ -68,7 +68,7 @@ def map_joints(names: Sequence[str], positions: np.ndarray, joint_map: Sequence[
     sources = [{source: 1.0} if isinstance(source, str) else source for source in joint_map]
     missing = sorted({name for source in sources for name in source} - set(names))
     if missing:
-        raise UserError(f"{title}: no joint called {', '.join(missing)}; it has {', '.join(names)}")
+        raise UserError(f"{title}: no joint called {', '.join(missing)}; its joints are {', '.join(names)}")
     weights = np.zeros((len(sources), len(names)))
     for joint, source in enumerate(sources):
         for name, weight in source.items():
@@ -80,8 +80,8 @@ def resample(positions: np.ndarray, fps: float, target: float = 20.0) -> np.ndar
     """Resample positions (T, ..., 3) from `fps` to `target` frames per second.
 
     If `fps / target` is a whole number n, every n-th frame is taken. Otherwise, a cubic spline interpolates frames, because linear
-    interpolation would flatten arcs. For example, CMU's 03_01 is resampled from 30 to 20 frames per second: the spline keeps its
-    jerk of 79 m/s³, but linear interpolation reduces the jerk to 71 m/s³.
+    interpolation would flatten arcs. For example, CMU's 03_01 is resampled from 30 to 20 frames per second: the spline keeps the
+    capture's jerk of 79 m/s³, whereas linear interpolation reduces the jerk to 71 m/s³.
     """
     stride = round(fps / target, 4)  # rounded because BVH headers state 1/30 s as 0.0333333
     if stride.is_integer():
@@ -199,7 +199,7 @@ def is_finite(values: np.ndarray | float) -> bool:
 
 
 def keyed_lines(block: str) -> dict[str, list[str]]:
-    """The remaining words of each line, keyed by the line's first word in lower case."""
+    """The words of each line except the first word, keyed by the first word in lower case."""
     return {line.split()[0].lower(): line.split()[1:] for line in block.splitlines() if line.strip()}
 
 
@@ -218,7 +218,7 @@ def uncommented(text: str) -> str:
 
 
 def stated_fps(text: str) -> float | None:
-    """The number after `:SAMPLES-PER-SECOND` in an .amc, or None if it is missing."""
+    """The number after `:SAMPLES-PER-SECOND` in an .amc, or None if the .amc has no such line."""
     match = re.search(r"^:SAMPLES-PER-SECOND\s+(\S+)", text, re.MULTILINE | re.IGNORECASE)
     try:
         return float(match[1]) if match else None
@@ -233,7 +233,7 @@ def parse_amc(text: str, name: str) -> dict[str, np.ndarray]:
     """
     lines = [line.split() for line in uncommented(text).splitlines()]
     lines = [words for words in lines if words and not words[0].startswith(":")]
-    starts = [index for index, words in enumerate(lines) if len(words) == 1]  # lines with nothing but a frame number
+    starts = [index for index, words in enumerate(lines) if len(words) == 1]  # lines that contain only a frame number
     if not starts:
         raise UserError(f"{name}: not an AMC motion (no frames)")
     size = len(lines) - starts[-1] if len(starts) == 1 else starts[1] - starts[0]
@@ -243,7 +243,7 @@ def parse_amc(text: str, name: str) -> dict[str, np.ndarray]:
         table = table.reshape(len(starts), -1)
         for bone, *values in lines[starts[0] + 1 : starts[0] + size]:
             if (table[:, column] != bone).any():
-                raise ValueError(f"'{bone}' is not where it was in the first frame")
+                raise ValueError(f"'{bone}' is not on the same line of each frame")
             motion[bone] = table[:, column + 1 : column + 1 + len(values)].astype(np.float64)
             column += 1 + len(values)
     except ValueError as error:

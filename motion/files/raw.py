@@ -1,4 +1,4 @@
-"""A motion as read from a file, and estimates of its unit and axes from the size and stance of the body."""
+"""A motion as read from a file, and estimates of the file's unit and axes from the size and stance of the body."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ COMMON_UNITS, RARE_UNITS = ("m", "cm", "mm"), ("in", "dm")
 ADULTS = (0.9, 2.3)  # `body_size` of adults and older children, metres
 BODIES = (0.6, 3.0)  # `body_size` of any person, including toddlers and giants, metres
 USUAL = (1.1, 2.1)  # metres; for a `body_size` outside this range, a note is printed
-REST = 0.02  # a frame shows the rest pose if all joints are at most this far from it, relative to the body size
-LEAP = 5  # frames that show the rest pose are skipped if the step after them is longer than this many median steps
+REST = 0.02  # a frame shows the rest pose if no coordinate of a joint differs from it by more than this fraction of `body_size`
+LEAP = 5  # frames in rest pose are skipped if the displacement after them exceeds the motion's median displacement by this factor
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ class Raw:
 def unit_of(joints: np.ndarray, name: str, cmu: bool = False) -> str:
     """The unit of joints (T, J, 3), one of `UNITS`, estimated from the size of the body.
 
-    The result is the first unit that gives the size of a person. The units m, cm, mm, inch, decimetre and, if `cmu` is set, CMU's
-    unit are tried for an adult or older child; then m, cm and mm for a toddler or giant. Raises `UserError` if no unit fits.
+    The result is the first unit with which the body has the size of a person. The units m, cm, mm, inch, decimetre and, if `cmu` is
+    set, CMU's unit are tried for an adult or older child; then m, cm and mm for a toddler or giant. Raises `UserError` if no unit
+    fits.
     """
     size = body_size(joints)
     adult_units = (*COMMON_UNITS, *RARE_UNITS, "cmu") if cmu else (*COMMON_UNITS, *RARE_UNITS)
@@ -73,10 +74,10 @@ def body_size(joints: np.ndarray) -> float:
 
 
 def rest_frames(joints: np.ndarray, rest: np.ndarray | None) -> int:
-    """Number of frames at the start of joints (T, J, 3) that show the rest pose (1, J, 3); 0 if the motion does not jump after
-    them.
+    """Number of frames at the start of joints (T, J, 3) that show the rest pose (1, J, 3).
 
-    Some exporters and CMU's BVH releases add one such frame, which is not part of the motion.
+    The number is 0 if the body does not jump after these frames. Some exporters and CMU's BVH releases add one frame with the rest
+    pose, which is not part of the motion.
     """
     if rest is None or len(joints) < 3:
         return 0
@@ -94,7 +95,7 @@ def rest_frames(joints: np.ndarray, rest: np.ndarray | None) -> int:
 def lies_down(joints: np.ndarray) -> bool:
     """Whether the body in joints (T, J, 3) extends along Z, from the feet to the head, rather than along Y.
 
-    In a rest pose, this means that the file has Z up. In a motion, the person may be lying.
+    If `joints` is a rest pose, True means that the file has Z up. If `joints` is a motion, the person may also be lying.
     """
     return bool(stance(joints)[2] > 0.8)
 

@@ -24,7 +24,7 @@ from motion.files.trees import read_tree
 from options.files import InputFiles
 from utils.errors import UserError, note
 
-SUFFIXES = (".npy", ".npz", ".bvh", ".amc", ".glb", ".gltf")  # of files that `read_motion` can read
+SUFFIXES = (".npy", ".npz", ".bvh", ".amc", ".glb", ".gltf")  # suffixes of files that `read_motion` can read
 AXES = ("y", "z")
 RATES = (1, 1000)  # frames per second
 FAR = 1e5  # metres; files with positions beyond this are damaged
@@ -80,7 +80,10 @@ class FileMotion(Motion):
 
 
 def read_motion(path: str | Path, options: InputOptions = AS_STATED) -> FileMotion:
-    """Read the motion in a file. Raises `UserError` if the file is missing, damaged or of unknown format, or no joint map fits."""
+    """Read the motion in a file.
+
+    Raises `UserError` if the file is missing, damaged or of unknown format, or if no joint map fits its skeleton.
+    """
     path = Path(path)
     raw = read_safely(path, options)
     fps = raw.fps if options.fps is None else options.fps
@@ -106,7 +109,7 @@ def read_motion(path: str | Path, options: InputOptions = AS_STATED) -> FileMoti
 def read_safely(path: Path, options: InputOptions) -> Raw:
     """Call `read_raw`, and raise `UserError` for any exception that a damaged or hostile file causes.
 
-    Code that reads a folder only needs to handle `UserError` to skip such files.
+    Code that reads all files of a folder can therefore skip damaged files by handling only `UserError`.
     """
     check_regular(path)
     try:

@@ -6,7 +6,7 @@ body. The positions of these 22 joints do not depend on other joints, such as fi
 up). Without a body model, the rest pose is the T-pose of the uniform skeleton (HumanML3D's bone lengths), with the pelvis at the
 origin.
 
-Files are read without unpickling, which could run code.
+Files are never unpickled, because unpickling could run code.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NUM_JOINTS = HUMANML3D.num_joints
 NUM_BETAS = 10
 REST = "rest_joints"  # array (22, 3) in files that this project wrote without a body model; AMASS's files do not contain it
 RATES = ("mocap_framerate", "mocap_frame_rate")  # name of the frame rate in AMASS, and in its later releases
-DEFAULT_FPS = 30.0  # of files that state no rate
+DEFAULT_FPS = 30.0  # frame rate assumed for files that state no rate
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
     """Read an SMPL motion as joints in metres, Y up. `smpl` is the body model: a file, or a folder with models by gender.
 
     Without `smpl`, the rest pose is the array `rest_joints` of the file or, if there is none, the T-pose of the uniform skeleton.
-    Gender, shape and frame rate may be missing. Raises `UserError` for a damaged file.
+    The file may lack gender, shape and frame rate. Raises `UserError` for a damaged file.
     """
     arrays = read_npz(path, ("poses", "trans", "betas", "gender", REST, *RATES))
     poses = leading(path, "poses", arrays["poses"], (None,), 3 * NUM_JOINTS)
@@ -138,8 +138,10 @@ def body_model(smpl: str | Path | None, gender: str = "neutral") -> BodyModel:
 
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Read the arrays `names` of an `.npz`, as far as it contains them. Raises `UserError` if the file needs unpickling or is
-    damaged."""
+    """Read the arrays `names` of an `.npz`; arrays that the file does not contain are left out.
+
+    Raises `UserError` if the file needs unpickling or is damaged.
+    """
     if not path.is_file() or not zipfile.is_zipfile(path):  # devices are rejected, because reading them may never end
         raise UserError(f"{path}: {'not a complete .npz file' if path.exists() else 'no such file'}")
     try:

@@ -23,7 +23,7 @@ from utils.checkpoint import atomic_path
 from utils.errors import UserError
 
 WIDTH, SHAPES = 156, 16  # rotation vectors of 52 joints; shape coefficients
-TO_AMASS = np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])  # its own inverse
+TO_AMASS = np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])  # this matrix is its own inverse
 
 
 def write_smpl(
@@ -31,8 +31,8 @@ def write_smpl(
 ) -> None:
     """Write joints (T, 22, 3), metres, Y up, as an `.npz` of rotations, at the frame rate of `rig`.
 
-    `smpl` is the model file of the body to pose. Without it, the skeleton of `rig` is posed, and its rest joints are written too,
-    as `rest_joints` (22, 3). Raises `UserError` if the motion does not have 22 joints.
+    `smpl` is the model file of the body to pose. Without `smpl`, the skeleton of `rig` is posed, and the rest joints of this
+    skeleton are also written, as `rest_joints` (22, 3). Raises `UserError` if the motion does not have 22 joints.
     """
     if joints.shape[1] != NUM_JOINTS:
         raise UserError(f"{path}: SMPL files hold {NUM_JOINTS} joints, but this motion has {joints.shape[1]} (KIT-ML's skeleton)")

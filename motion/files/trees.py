@@ -27,7 +27,7 @@ def joints_of_tree(tree: Bvh, name: str, joint_map: str | Path | None = None) ->
     if joint_map is not None:
         title, sources = str(joint_map), read_map(joint_map)
         if missing := [joint for joint in joints_of(sources) if joint not in names]:
-            raise UserError(f"--joint_map {joint_map}: {name} has no joint {', '.join(missing[:5])}; it has {listed(names)}")
+            raise UserError(f"--joint_map {joint_map}: {name} has no joint {', '.join(missing[:5])}, only {listed(names)}")
     elif match := find_map(names):
         title, sources = match
     else:

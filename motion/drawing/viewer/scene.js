@@ -137,7 +137,8 @@ class View {
     this.flatness = Math.max(se, 0.05);
   }
 
-  // The pixel coordinates of a point, and the pixels per metre there; 0 if the point is too near or behind the camera.
+  // The pixel coordinates of a point, and the pixels per metre at this point. If the point is behind the camera or too near to it,
+  // the pixels per metre are 0.
   project(x, y, z) {
     const d = [x - this.target[0], y - this.target[1], z - this.target[2]];
     const along = (axis) => d[0] * axis[0] + d[1] * axis[1] + d[2] * axis[2];
@@ -268,8 +269,9 @@ class View {
   }
 }
 
-// Groups of shapes in the order in which to paint them. The trunk is one group. Another limb is painted before the trunk if it is
-// behind the trunk's limb that is nearest to it on the screen, otherwise after the trunk.
+// Groups of shapes in the order in which to paint them. The trunk is one group. Each limb outside the trunk is compared with the
+// trunk's limb that is nearest to it on the screen. If the limb is behind the trunk's limb, the limb is painted before the trunk,
+// otherwise after it.
 function farToNear(shapes) {
   const trunk = shapes.filter((shape) => shape.trunk), outer = shapes.filter((shape) => !shape.trunk);
   const distance = (a, b) => Math.hypot(a.x0 + a.x1 - b.x0 - b.x1, a.y0 + a.y1 - b.y0 - b.y1);
