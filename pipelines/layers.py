@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from motion.features import features_to_joints, joints_to_features
-from motion.layering import is_gesture, layer, leg_speed, raised_arms
+from motion.layering import is_gesture, layer, leg_speed, moving_arms
 from motion.skeleton import HUMANML3D
 from pipelines.steps import split_clauses, subject_of, with_subject
 
@@ -69,7 +69,7 @@ def composed(whole: Tensor, parts: Sequence[Tensor], lengths: Tensor) -> tuple[T
         legs, arms = sorted((first[:frames], second[:frames]), key=leg_speed, reverse=True)
         is_composed[row] = is_gesture(arms)
         if is_composed[row]:
-            joints[row, :frames] = layer(legs, arms, np.broadcast_to(raised_arms(arms), (frames, 2)))
+            joints[row, :frames] = layer(legs, arms, np.broadcast_to(moving_arms(arms), (frames, 2)))
             joints[row, frames] = 2 * joints[row, frames - 1] - joints[row, frames - 2]
     features, _ = joints_to_features(torch.from_numpy(joints).float(), HUMANML3D, lengths.cpu() + 1)
     mask = torch.from_numpy(is_composed).to(whole.device)

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from motion.features import features_to_joints
+from motion.layering import is_gesture
 from motion.skeleton import HUMANML3D
 from pipelines.candidates import best_of
 from pipelines.layers import composed
@@ -46,6 +47,23 @@ class Motions(NamedTuple):
 
     codes: Tensor
     tokens: Tensor
+
+
+class Candidates(NamedTuple):
+    """C candidates for each of B motions, which begin with the context: codes (B · C, L, Q), tokens (B · C,), and scores (B, C)."""
+
+    codes: Tensor
+    tokens: Tensor
+    scores: Tensor
+
+    def best(self, allowed: Tensor | None = None) -> Motions:
+        """Return the candidates with the highest scores. Only candidates in the mask `allowed` (B, C) are considered, if it has any
+        candidate of the motion."""
+        scores = self.scores
+        if allowed is not None:
+            scores = scores.masked_fill(~allowed & allowed.any(1, keepdim=True), -torch.inf)
+        rows = best_of(scores.flatten(), scores.shape[1])
+        return Motions(self.codes[rows], self.tokens[rows])
 
 
 def generate_steps(
@@ -77,7 +95,7 @@ def generate_steps(
         size = sizes[..., k]
         if totals is not None:
             left = (totals - motions.tokens)[:, None].clamp(min=0)
-            scaled = (left * size / sizes[..., k:].sum(2)).round().long()
+            scaled = torch.minimum((left * size / sizes[..., k:].sum(2)).round().long().clamp(min=1), left)
             size = torch.where(totals[:, None] > 0, scaled, size)
         starts.append(motions.tokens)
         motions = add_step(
@@ -100,13 +118,13 @@ def add_step(
         given = given.gather(1, positions[..., None].expand(-1, -1, given.shape[2]))  # (B, CONTEXT, Q)
         given = given.masked_fill((positions >= before.tokens[:, None])[..., None], -1)
     drawn = [
-        best_candidate(
+        candidates(
             model, action, sizes, given, context, bridges=bridges, sampling=sampling,
             first_sample=first_sample + number * SAMPLES_PER_ACTION,
         )
         for number, action in enumerate(actions)
     ]  # fmt: skip
-    step = drawn[0] if len(drawn) == 1 else compose(model, drawn, context)
+    step = drawn[0].best() if len(drawn) == 1 else compose(model, drawn, context)
     stops = before.tokens + step.tokens - context
     codes = padded(before.codes, max(int(stops.max()), before.codes.shape[1]))
     columns = torch.arange(step.codes.shape[1], device=sizes.device)
@@ -115,11 +133,11 @@ def add_step(
     return Motions(codes, stops)
 
 
-def best_candidate(
+def candidates(
     model: TextToMotion, action: Action, sizes: Tensor, given: Tensor | None, context: Tensor, *,
     bridges: bool, sampling: SamplingSettings, first_sample: int,
-) -> Motions:  # fmt: skip
-    """Generate C candidates of one action for each of B motions, and return the best ones, which begin with the context.
+) -> Candidates:  # fmt: skip
+    """Generate C candidates of one action for each of B motions.
 
     Args:
         sizes: (B, C) numbers of tokens to generate.
@@ -136,7 +154,7 @@ def best_candidate(
     known = None if given is None else padded(given, int(tokens.max())).masked_fill(apart[:, None, None], -1)
     codes = model.draw(condition, tokens, known, **numbers)
     if C == 1:
-        return Motions(codes, tokens)
+        return Candidates(codes, tokens, torch.zeros(B, 1, device=codes.device))
     reachable = torch.ones_like(apart)
     if bridges:
         rows = apart.nonzero()[:, 0]
@@ -146,9 +164,8 @@ def best_candidate(
         tokens = context + size
         codes = padded(codes, int(tokens.max()))
         codes[rows] = padded(bridged, codes.shape[1])
-    scores = score_of(model, action, codes, context, tokens)
-    best = best_of(scores.masked_fill(~reachable, -torch.inf), C)
-    return Motions(codes[best], tokens[best])
+    scores = score_of(model, action, codes, context, tokens).masked_fill(~reachable, -torch.inf)
+    return Candidates(codes, tokens, scores.view(B, C))
 
 
 def padded(codes: Tensor, width: int) -> Tensor:
@@ -199,18 +216,37 @@ def bridge(
     return model.draw(condition, tokens, known, sampling=sampling, first_sample=first_sample)
 
 
-def compose(model: TextToMotion, drawn: Sequence[Motions], context: Tensor) -> Motions:
+def compose(model: TextToMotion, drawn: Sequence[Candidates], context: Tensor) -> Motions:
     """Compose the motions of two actions, if one of the actions is a gesture; otherwise, keep the motion of the whole text.
 
-    `drawn` contains the motions of the whole text and of both actions. All motions begin with `context` (B,) tokens.
+    `drawn` contains the candidates of the whole text and of both actions.
     """
-    width, stride = max(motions.codes.shape[1] for motions in drawn), model.tokeniser.stride
-    whole, *parts = [model.features(padded(motions.codes, width), motions.tokens)[0] for motions in drawn]
-    shorter = torch.minimum(drawn[1].tokens, drawn[2].tokens)
+    chosen = [drawn[0].best(), *best_parts(model, drawn[1:], context)]
+    width, stride = max(motions.codes.shape[1] for motions in chosen), model.tokeniser.stride
+    whole, *parts = [model.features(padded(motions.codes, width), motions.tokens)[0] for motions in chosen]
+    shorter = torch.minimum(chosen[1].tokens, chosen[2].tokens)
     motion, layered = composed(whole, parts, shorter * stride)
-    tokens = torch.where(layered, shorter, drawn[0].tokens)
+    tokens = torch.where(layered, shorter, chosen[0].tokens)
     encoded = model.tokeniser.encode((motion - model.mean) / model.std, tokens * stride)
-    codes = padded(drawn[0].codes, width)
+    codes = padded(chosen[0].codes, width)
     codes = torch.where(layered[:, None, None], padded(encoded, width)[..., : codes.shape[2]], codes)
     beyond = torch.arange(width, device=tokens.device) >= tokens[:, None]
     return Motions(codes.masked_fill(beyond[..., None], -1), tokens)
+
+
+def best_parts(model: TextToMotion, parts: Sequence[Candidates], context: Tensor) -> list[Motions]:
+    """Return the best candidates of two simultaneous actions.
+
+    The action that more often is a gesture is represented by a candidate that is a gesture, if there is any.
+    """
+    gestures = []
+    for part in parts:
+        B, C = part.scores.shape
+        features, frames = model.features(part.codes, part.tokens)
+        joints = features_to_joints(features.float(), HUMANML3D.num_joints).cpu().double().numpy()
+        first = (context * model.tokeniser.stride).repeat_interleave(C).tolist()
+        mask = [end > start and is_gesture(clip[start:end]) for clip, start, end in zip(joints, first, frames.tolist())]
+        gestures.append(torch.tensor(mask, device=part.scores.device).view(B, C))
+    count = [mask.sum(1) for mask in gestures]
+    leads = count[0] > count[1], count[1] > count[0]
+    return [part.best(mask & lead[:, None]) for part, mask, lead in zip(parts, gestures, leads)]

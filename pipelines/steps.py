@@ -37,7 +37,7 @@ PERFECT = re.compile(r"^(?:having|has|have|had)\s+(\w+)", re.IGNORECASE)
 DONE = re.compile(r"^(?:(?:is|are|has|have|was)\s+)?(?:done|finished)\s+(?:with\s+)?(?=\w+ing\b)", re.IGNORECASE)
 AUXILIARY = re.compile(r"\s+(?:is|are|was)$", re.IGNORECASE)
 THEY = re.compile(r"^they\s+(\w+)", re.IGNORECASE)
-PLACE = re.compile(r"^(?:on|in|at|under|inside|with)\s", re.IGNORECASE)
+PLACE = re.compile(r"^(?:on|in|at|under|inside)\s", re.IGNORECASE)
 PRONOUN = re.compile(r"^(?:he|she|they|it)\b", re.IGNORECASE)
 NOUNS = re.compile(r"^(?:a|an|the|some|his|her|their|one|two|three|four|five|several)\b", re.IGNORECASE)
 PROGRESSIVE = re.compile(r"^(?:\w+ly\s+)?\w{2,}ing\b", re.IGNORECASE)
@@ -124,7 +124,7 @@ def split_clauses(text: str) -> tuple[str, str]:
 def with_subject(text: str, subject: str) -> str:
     """Add the subject to a step that has none: "jumps" → "a person jumps", "sitting down" → "a person is sitting down".
 
-    "they", which refers to one person, is replaced: "they walk" → "a person walks".
+    The word "they" is replaced, because it refers to one person: "they walk" → "a person walks".
     """
     if subject and (they := THEY.match(text)):
         return f"{subject} {third_person(they[1])}{text[they.end() :]}"
