@@ -11,7 +11,7 @@ def third_person(verb: str) -> str:
     from lemminflect import getInflection, getLemma  # takes 0.3 s, and 2 s if spaCy is installed
 
     lemmas = getLemma(verb.lower(), upos="VERB", lemmatize_oov=False)
-    forms = getInflection(lemmas[0], tag="VBZ") if lemmas else ()
+    forms = getInflection(lemmas[0], tag="VBZ", inflect_oov=False) if lemmas else ()
     return forms[0] if forms else verb
 
 
@@ -20,4 +20,4 @@ def is_participle(word: str) -> bool:
     from lemminflect import getInflection, getLemma
 
     lemmas = getLemma(word.lower(), upos="VERB", lemmatize_oov=False)
-    return any(word.lower() in getInflection(lemma, tag="VBN") for lemma in lemmas)
+    return any(word.lower() in getInflection(lemma, tag="VBN", inflect_oov=False) for lemma in lemmas)
