@@ -229,7 +229,7 @@ def test_a_model_with_missing_weights_is_refused(tmp_path, roberta):
     weights = load_file(tmp_path / "model.safetensors")
     del weights["encoder.layer.1.output.dense.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match=r"1 weights are missing, encoder\.layer\.1\.output\.dense\.weight first"):
+    with pytest.raises(UserError, match=r"1 weights are missing, such as encoder\.layer\.1\.output\.dense\.weight"):
         BertScorer(tmp_path, layer=1)
 
 

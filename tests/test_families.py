@@ -130,7 +130,7 @@ def test_normalised_features_are_refused_and_twice_denormalised_ones_named(tmp_p
         read_motion(tmp_path / "normed.npy")
     np.save(tmp_path / "twice.npy", features * std + mean)
     read_motion(tmp_path / "twice.npy")
-    assert "denormalise them once" in capsys.readouterr().err
+    assert "denormalise the features once" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("dtype", [">f4", np.longdouble, np.float64])

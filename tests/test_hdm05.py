@@ -65,4 +65,4 @@ def test_originals_give_the_everyday_arrays(tmp_path):
 def test_an_amc_without_its_skeleton_is_a_problem_of_that_take(tmp_path):
     (tmp_path / "HDM_bd_squat1Reps_004_120.amc").write_text(":FULLY-SPECIFIED\n:DEGREES\n1\nroot 0 0 0 0 0 0\n")
     (take,) = map(read_hdm05, hdm05_files(tmp_path))
-    assert "skeleton" in take.problem and take.actor == "bd" and take.joints is None
+    assert ".asf file of its subject is missing" in take.problem and take.actor == "bd" and take.joints is None
