@@ -1,10 +1,10 @@
-"""Generation of motions step by step: for each step, several candidates are generated, and the best one is kept.
+"""Generation of motions step by step: for each step, several candidates are generated, and the best candidate is kept.
 
 A step is one action of a prompt such as "squats, then jumps", or two simultaneous actions. Half of the candidates for a later step
 continue the motion: they are generated with the last `CONTEXT` tokens before the step as context (MoMask section 3.5). The other
 half are generated without context; then the first `BRIDGE` tokens of the step, which connect the motion with the candidate, are
 generated with the tokens on both sides as context. A candidate without context is only kept if its first pose is close to the last
-pose of the motion before it: a person who sits cannot start the next step standing.
+pose of the motion before it, because a person who sits cannot start the next step standing.
 
 Each simultaneous action is generated separately, with its own candidates. The best candidates are composed (`pipelines/layers.py`).
 """
@@ -22,7 +22,7 @@ from motion.features import features_to_joints
 from motion.layering import is_gesture
 from motion.skeleton import HUMANML3D
 from pipelines.candidates import best_of
-from pipelines.layers import composed
+from pipelines.layers import FEATURES, composed
 from pipelines.seams import CONTEXT, SAMPLES_PER_WINDOW
 
 if TYPE_CHECKING:
@@ -57,10 +57,13 @@ class Candidates(NamedTuple):
     scores: Tensor
 
     def best(self, allowed: Tensor | None = None) -> Motions:
-        """Return the candidates with the highest scores. Only candidates in the mask `allowed` (B, C) are considered, if it has any
-        candidate of the motion."""
+        """Return the candidates with the highest scores.
+
+        If the mask `allowed` (B, C) has candidates of a motion, only these are considered.
+        """
         scores = self.scores
         if allowed is not None:
+            allowed = allowed & scores.isfinite()
             scores = scores.masked_fill(~allowed & allowed.any(1, keepdim=True), -torch.inf)
         rows = best_of(scores.flatten(), scores.shape[1])
         return Motions(self.codes[rows], self.tokens[rows])
@@ -98,10 +101,10 @@ def generate_steps(
             scaled = torch.minimum((left * size / sizes[..., k:].sum(2)).round().long().clamp(min=1), left)
             size = torch.where(totals[:, None] > 0, scaled, size)
         starts.append(motions.tokens)
-        motions = add_step(
-            model, motions, actions, size, bridges=k > 0 and not (continues and continues[k]), sampling=sampling,
-            first_sample=first_sample + k * SAMPLES_PER_WINDOW,
-        )  # fmt: skip
+        # Poses can be compared only if the skeleton is HumanML3D's.
+        bridges = k > 0 and not (continues and continues[k]) and model.tokeniser.config.dim == FEATURES
+        numbers = {"sampling": sampling, "first_sample": first_sample + k * SAMPLES_PER_WINDOW}
+        motions = add_step(model, motions, actions, size, bridges=bridges, **numbers)
     return motions, torch.stack(starts, dim=1)
 
 

@@ -32,7 +32,7 @@ from pipelines.layers import FEATURES, layers
 from pipelines.readings import EncoderKey, Reading, encoder_keys, needed_encoders, reading_of
 from pipelines.runs import EMBEDDED_DIR
 from pipelines.sampling import EMBEDDED_SAMPLING, SamplingSettings
-from pipelines.seams import SAMPLES_PER_WINDOW, soften
+from pipelines.seams import CONTEXT, SAMPLES_PER_WINDOW, soften
 from pipelines.sequence import BRIDGE, Action, generate_steps
 from pipelines.steps import steps
 from utils.checkpoint import CheckpointFolder
@@ -257,8 +257,9 @@ class TextToMotion:
     ) -> tuple[Tensor, Tensor]:
         """Generate motions of B prompts with K steps each. Returns features (B, T, D) and lengths (B,) in frames.
 
-        If `lengths` is None, or 0 for a motion, its length is the sum of the predicted lengths of its steps, but at most the length
-        of the longest training motion.
+        If `lengths` is None, or 0 for a motion, the lengths of its steps are predicted for each candidate. If their sum is above
+        the length of the longest training motion, they are shortened in proportion. The steps of a motion can come from different
+        candidates, so the motion can be somewhat longer.
         """
         count = sampling.candidates
         sizes, totals = [], None
@@ -269,8 +270,8 @@ class TextToMotion:
             sizes.append(self.count_tokens(condition, frames, seed=sampling.seed, first_sample=number).view(-1, count))
         sizes = torch.stack(sizes, dim=-1)  # (B, C, K)
         if len(steps) > 1:
-            sizes[..., 1:] += BRIDGE
             longest = self.length.config.classes - 1  # tokens of the longest motion in training
+            sizes[..., 1:] = (sizes[..., 1:] + BRIDGE).clamp(max=longest - CONTEXT)
             ends = sizes.cumsum(2)
             shorter = (ends * (longest / ends[..., -1:]).clamp(max=1)).round().long()
             sizes = shorter.diff(dim=2, prepend=torch.zeros_like(shorter[..., :1]))

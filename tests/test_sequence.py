@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from models.vqvae import MotionTokeniser, VQConfig
 from motion.features import joints_to_features
 from motion.skeleton import HUMANML3D
 from pipelines import sequence
 from pipelines.seams import CONTEXT
 from pipelines.sequence import BRIDGE, Candidates, best_parts, generate_steps, is_near
+from pipelines.text2motion import TextToMotion
 from prepare.synthetic import walker
 from tests import performers
 from tests.test_steps import filling
+from tests.test_text2motion import LetterCounts
 
 SIZES = torch.tensor([[[6, 10]] * 4])  # (1 motion, 4 candidates, 2 steps), in tokens
 
@@ -67,6 +70,17 @@ def test_steps_that_continue_a_step_have_no_bridges(monkeypatch):
     assert len(calls) == 2 and (calls[1][0][:, :CONTEXT] >= 0).all()
 
 
+def test_motions_of_another_skeleton_have_no_bridges(monkeypatch):
+    kit = MotionTokeniser(VQConfig(dim=251, width=8, depth=1, nb_code=16, code_dim=8, num_quantizers=3)).double().eval()
+    whole = filling()
+    parts = {"masked": whole.masked, "residual": whole.residual, "length": whole.length}
+    model = TextToMotion(LetterCounts(), kit, torch.zeros(251).double(), torch.ones(251).double(), **parts)
+    model.scorer = preferring(3)
+    monkeypatch.setattr(sequence, "is_near", None)
+    features, lengths = model.generate(["a person squats, then jumps"], torch.tensor([48]), candidates=4)
+    assert features.shape == (1, 48, 251) and lengths.tolist() == [48]
+
+
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_short_steps_and_given_totals(size):
     model = filling()
@@ -113,6 +127,8 @@ def test_the_gesture_among_the_candidates_is_kept_for_the_action_that_is_a_gestu
     model = Shelf(waving, walker(8), walker(8, pace=1.6))
     walks = Candidates(torch.tensor([1, 2])[:, None, None], torch.tensor([40, 40]), torch.tensor([[0.0, 1.0]]))
     waves = Candidates(torch.tensor([0, 1])[:, None, None], torch.tensor([40, 40]), torch.tensor([[0.0, 1.0]]))
+    unreachable = waves._replace(scores=torch.tensor([[-torch.inf, 1.0]]))
+    assert int(best_parts(model, (walks, unreachable), torch.tensor([0]))[1].codes[0, 0, 0]) == 1
     for parts in ((walks, waves), (waves, walks)):
         chosen = [int(part.codes[0, 0, 0]) for part in best_parts(model, parts, torch.tensor([0]))]
         assert chosen == ([2, 0] if parts[0] is walks else [0, 2])
