@@ -80,7 +80,7 @@ def moving_arms(joints: ndarray) -> ndarray:
 def is_gesture(joints: ndarray) -> bool:
     """Whether a motion (T, 22, 3) is only a gesture: the person stands on the spot and does not crouch or lift a foot.
 
-    A person whose hands stay down must not turn either, because turning is then the action. A person who points may turn.
+    If the hands stay down, a motion with a turn is not a gesture, because its action is the turn. A person who points may turn.
     """
     pelvis, ankles = joints[:, PELVIS], joints[:, ANKLES, 1]
     left = across(joints)

@@ -24,7 +24,8 @@ class SamplingSettings:
         layered: generate two simultaneous actions ("walks while waving") separately and compose them, if the weights can fill gaps
             and one of the actions is a gesture.
         candidates: number of motions that `generate` makes for each step of a prompt and for each of two simultaneous actions. The
-            motion with the highest score is kept. Edits choose among as many candidates for each window.
+            motion with the highest score is kept. In an edit, each window has this number
+            of candidates.
     """
 
     time_steps: int = 18
