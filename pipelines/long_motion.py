@@ -39,7 +39,7 @@ def join(
 
     Args:
         prompts: K texts.
-        lengths: K lengths in frames, without upper limit; None: predicted.
+        lengths: K lengths in frames, without upper limit; 0, or None for all: predicted.
         longest: maximum number of tokens that the transformers see at once.
         sampling: sampling settings; None: the defaults for the weights (`model.sampling`).
         first_sample: sample number of the motion; the seed and this number determine the motion.
@@ -57,7 +57,7 @@ def join(
         most = longest - CONTEXT if k else longest  # at the start of the motion, there is no context
         actions = [model.action([text]) for text in model.with_actions(prompt, sampling)]
         firsts.append(len(steps))
-        if lengths is None:
+        if lengths is None or lengths[k] == 0:
             condition = actions[0].condition.repeat_interleave(count, dim=0)
             number = count * (first_sample + k * SAMPLES_PER_WINDOW)
             tokens = model.count_tokens(condition, None, seed=sampling.seed, first_sample=number) + (BRIDGE if k else 0)

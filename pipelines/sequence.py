@@ -102,7 +102,8 @@ def generate_steps(
             size = torch.where(totals[:, None] > 0, scaled, size)
         starts.append(motions.tokens)
         # Poses can be compared only if the skeleton is HumanML3D's.
-        bridges = k > 0 and not (continues and continues[k]) and model.tokeniser.config.dim == FEATURES
+        comparable = model.fills and model.tokeniser.config.dim == FEATURES
+        bridges = k > 0 and comparable and not (continues and continues[k])
         numbers = {"sampling": sampling, "first_sample": first_sample + k * SAMPLES_PER_WINDOW}
         motions = add_step(model, motions, actions, size, bridges=bridges, **numbers)
     return motions, torch.stack(starts, dim=1)
@@ -120,6 +121,8 @@ def add_step(
         given = padded(before.codes, before.codes.shape[1] + CONTEXT)
         given = given.gather(1, positions[..., None].expand(-1, -1, given.shape[2]))  # (B, CONTEXT, Q)
         given = given.masked_fill((positions >= before.tokens[:, None])[..., None], -1)
+    if len(actions) > 1:  # only motions of equal length can be composed without a loss
+        sizes = sizes[:, :1].expand_as(sizes)
     drawn = [
         candidates(
             model, action, sizes, given, context, bridges=bridges, sampling=sampling,
@@ -132,7 +135,7 @@ def add_step(
     codes = padded(before.codes, max(int(stops.max()), before.codes.shape[1]))
     columns = torch.arange(step.codes.shape[1], device=sizes.device)
     rows, columns = ((columns >= context[:, None]) & (columns < step.tokens[:, None])).nonzero(as_tuple=True)
-    codes[rows, (before.tokens - context)[rows] + columns] = step.codes[rows, columns]
+    codes[rows, (before.tokens - context)[rows] + columns, : step.codes.shape[2]] = step.codes[rows, columns]
     return Motions(codes, stops)
 
 
@@ -214,7 +217,8 @@ def bridge(
     own = codes.gather(1, positions.clamp(min=0, max=codes.shape[1] - 1)[..., None].expand(-1, -1, codes.shape[2]))
     known = torch.where((positions >= 0)[..., None], own, -1)
     width = min(CONTEXT, known.shape[1])
-    known[:, :width] = torch.where((columns < context[:, None])[:, :width, None], given[:, :width], known[:, :width])
+    before = given[:, :width, : codes.shape[2]]
+    known[:, :width] = torch.where((columns < context[:, None])[:, :width, None], before, known[:, :width])
     known = known.masked_fill((columns >= tokens[:, None])[..., None], -1)
     return model.draw(condition, tokens, known, sampling=sampling, first_sample=first_sample)
 
@@ -225,16 +229,12 @@ def compose(model: TextToMotion, drawn: Sequence[Candidates], context: Tensor) -
     `drawn` contains the candidates of the whole text and of both actions.
     """
     chosen = [drawn[0].best(), *best_parts(model, drawn[1:], context)]
-    width, stride = max(motions.codes.shape[1] for motions in chosen), model.tokeniser.stride
-    whole, *parts = [model.features(padded(motions.codes, width), motions.tokens)[0] for motions in chosen]
-    shorter = torch.minimum(chosen[1].tokens, chosen[2].tokens)
-    motion, layered = composed(whole, parts, shorter * stride)
-    tokens = torch.where(layered, shorter, chosen[0].tokens)
-    encoded = model.tokeniser.encode((motion - model.mean) / model.std, tokens * stride)
-    codes = padded(chosen[0].codes, width)
-    codes = torch.where(layered[:, None, None], padded(encoded, width)[..., : codes.shape[2]], codes)
-    beyond = torch.arange(width, device=tokens.device) >= tokens[:, None]
-    return Motions(codes.masked_fill(beyond[..., None], -1), tokens)
+    stride = model.tokeniser.stride
+    whole, *parts = [model.features(*motions)[0] for motions in chosen]
+    codes, tokens = chosen[0]
+    motion, layered = composed(whole, parts, context * stride, tokens * stride)
+    encoded = model.tokeniser.encode((motion - model.mean) / model.std, tokens * stride)[..., : codes.shape[2]]
+    return Motions(torch.where(layered[:, None, None], encoded.masked_fill(codes < 0, -1), codes), tokens)
 
 
 def best_parts(model: TextToMotion, parts: Sequence[Candidates], context: Tensor) -> list[Motions]:

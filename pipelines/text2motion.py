@@ -275,7 +275,9 @@ class TextToMotion:
             ends = sizes.cumsum(2)
             shorter = (ends * (longest / ends[..., -1:]).clamp(max=1)).round().long()
             sizes = shorter.diff(dim=2, prepend=torch.zeros_like(shorter[..., :1]))
-            totals = None if lengths is None else lengths.to(sizes.device) // self.tokeniser.stride
+            if lengths is not None:
+                self.check_lengths(lengths)
+                totals = lengths.to(sizes.device) // self.tokeniser.stride
         (codes, tokens), starts = generate_steps(self, steps, sizes, totals, sampling=sampling, first_sample=first_sample)
         features, frames = self.features(codes, tokens)
         if len(steps) == 1:
@@ -291,9 +293,7 @@ class TextToMotion:
         """
         stride, tokens = self.tokeniser.stride, None
         if lengths is not None:
-            # `lengths` is on the CPU; on the GPU, the CPU would have to wait.
-            if bool(((lengths != 0) & (lengths < stride)).any()):
-                raise UserError(f"{int(lengths[lengths != 0].min())} frames are less than one token; give at least {stride}")
+            self.check_lengths(lengths)
             tokens = lengths.to(condition.device) // stride
             if bool((lengths != 0).all()):
                 return tokens
@@ -301,6 +301,15 @@ class TextToMotion:
             raise UserError("no length predictor: name one with --length_name, or give each prompt a length in frames")
         predicted = self.length.predict(self.part("length", condition), **sample)
         return predicted if tokens is None else torch.where(tokens > 0, tokens, predicted)
+
+    def check_lengths(self, lengths: Tensor) -> None:
+        """Raise `UserError` if a length in frames is neither 0 nor at least one token.
+
+        `lengths` is on the CPU, because the CPU would have to wait for a check on the GPU.
+        """
+        if bool(((lengths != 0) & (lengths < self.tokeniser.stride)).any()):
+            given = int(lengths[lengths != 0].min())
+            raise UserError(f"{given} frames are less than one token; give at least {self.tokeniser.stride}")
 
     def part(self, model: str, condition: Tensor) -> Tensor:
         """Return the part of the condition that `model` ("masked", "filling", "residual" or "length") reads."""

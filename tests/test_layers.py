@@ -26,6 +26,7 @@ ARM_JOINTS, LEG_JOINTS = [16, 18, 20, 17, 19, 21], [1, 2, 4, 5, 7, 8, 10, 11]
         ("someone has a drink as they stroll along.", ["someone has a drink", "someone strolls along"]),
         ("a person runs forward with both hands raised", ["a person runs forward", "a person with both hands raised"]),
         ("she ambles along with her left hand up in the air", ["she ambles along", "she with her left hand up in the air"]),
+        ("a person, while walking, waves", ["a person waves", "a person is walking"]),
         ("somebody points the way while on the march", ["somebody points the way", "somebody is on the march"]),
         ("a man walks and waves at the same time", ["a man walks", "a man waves"]),
         ("walk forward, all the while clapping", ["walk forward", "clapping"]),
@@ -84,15 +85,25 @@ def features(joints):
 @pytest.mark.parametrize("swapped", [False, True])
 def test_a_walk_and_a_wave_become_a_walk_with_a_wave(swapped):
     walk, wave = features(WALK), features(WAVE)
-    result, mask = composed(walk, (wave, walk) if swapped else (walk, wave), torch.tensor([FRAMES]))
+    result, mask = composed(walk, (wave, walk) if swapped else (walk, wave), torch.tensor([0]), torch.tensor([FRAMES]))
     assert mask.tolist() == [True] and result.shape == walk.shape
     facts = prove(features_to_joints(result, 22)[0].numpy().astype(float))
     assert facts.steps == prove(WALK).steps and facts.hands[1].waves >= 2 and facts.hands[0].waves < 2
 
 
+def test_the_context_is_neither_judged_nor_changed():
+    run = walker(12, run=True, pace=3.0)[:FRAMES]
+    walk, wave = (features(np.concatenate([run[:12], motion + run[12, 0] * [1, 0, 1]])) for motion in (WALK, WAVE))
+    ends = torch.tensor([FRAMES + 12])
+    assert composed(walk, (walk, wave), torch.tensor([0]), ends)[1].tolist() == [False]
+    result, mask = composed(walk, (walk, wave), torch.tensor([12]), ends)
+    assert mask.tolist() == [True]
+    torch.testing.assert_close(result[:, :10, :67], walk[:, :10, :67], atol=0.02, rtol=0)
+
+
 def test_actions_that_both_need_the_legs_keep_the_whole_motion():
     whole = torch.randn(1, FRAMES, 263)
-    result, mask = composed(whole, (features(WALK), features(WALK)), torch.tensor([FRAMES]))
+    result, mask = composed(whole, (features(WALK), features(WALK)), torch.tensor([0]), torch.tensor([FRAMES]))
     assert mask.tolist() == [False] and torch.equal(result, whole)
 
 

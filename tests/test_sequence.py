@@ -13,6 +13,7 @@ from models.vqvae import MotionTokeniser, VQConfig
 from motion.features import joints_to_features
 from motion.skeleton import HUMANML3D
 from pipelines import sequence
+from pipelines.long_motion import join
 from pipelines.seams import CONTEXT
 from pipelines.sequence import BRIDGE, Candidates, best_parts, generate_steps, is_near
 from pipelines.text2motion import TextToMotion
@@ -20,6 +21,7 @@ from prepare.synthetic import walker
 from tests import performers
 from tests.test_steps import filling
 from tests.test_text2motion import LetterCounts
+from utils.errors import UserError
 
 SIZES = torch.tensor([[[6, 10]] * 4])  # (1 motion, 4 candidates, 2 steps), in tokens
 
@@ -92,6 +94,37 @@ def test_short_steps_and_given_totals(size):
     assert tokens.tolist() == [9, 2 * size] and starts.tolist() == [[0, round(4.5)], [0, size]]
     lengths = (codes[..., 0] >= 0).sum(1)
     assert lengths.tolist() == tokens.tolist()
+
+
+def test_without_a_residual_transformer_only_the_base_codes_are_written():
+    whole = filling()
+    model = TextToMotion(LetterCounts(), whole.tokeniser, whole.mean, whole.std, whole.masked, length=whole.length)
+    model.scorer = preferring(3)
+    features, lengths = model.generate(["a person walks"], torch.tensor([24]), candidates=1)
+    codes = model.draw(model.encoder(["a person walks"]), lengths // 4)
+    torch.testing.assert_close(features, model.features(codes, lengths // 4)[0])
+    assert model.generate(["a person squats, then jumps"], torch.tensor([48]), candidates=4)[1].tolist() == [48]
+
+
+@pytest.mark.parametrize("changes", [{"attention": "causal"}, {"infill": 0.0}])
+def test_models_that_fill_no_gaps_join_prompts_without_bridges(changes, monkeypatch):
+    model = filling(**changes)
+    model.scorer = preferring(3)
+    monkeypatch.setattr(sequence, "bridge", None)
+    settings = replace(model.sampling, candidates=4)
+    _, ends = join(model, ["a person walks", "he bows"], [24, 40], longest=49, sampling=settings)
+    assert ends == [24, 64]
+
+
+def test_joined_prompts_with_and_without_lengths():
+    model = filling()
+    features, ends = join(model, ["a person walks", "he bows", "he sits"], [40, 0, 24], longest=49, sampling=model.sampling)
+    assert ends[0] == 40 and ends[1] > 40 and ends[2] == ends[1] + 24 == len(features)
+
+
+def test_lengths_of_less_than_a_token_are_refused():
+    with pytest.raises(UserError, match="2 frames are less than one token"):
+        filling().generate(["a person squats, then jumps"], torch.tensor([2]))
 
 
 def features_of(joints: np.ndarray) -> torch.Tensor:
