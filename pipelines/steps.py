@@ -63,7 +63,9 @@ PLACE = pattern(r"^(?:on|in|at|under|inside)\s")
 PRONOUN = pattern(r"^(?:he|she|they|it)(?:'s)?\b")
 CLAUSE = pattern(r"^(?:(?:he|she|they)(?:'s)?\s+\w+|(?:a|an|the)\s+(?:\w+\s+)?(?:person|man|woman)\s+\w+)")
 NOUNS = pattern(r"^(?:a|an|the|some|his|her|their|one|two|three|four|five|several|\d+)\b")
-GERUND = r"(?!(?:(?:some|any|no|every)th|even|morn|ceil|build|br|fl|sw|s|spr|sl|cl|str|r|k|w|wr|st)ing\b)\w{2,}ing\b"  # not "something", "swing"
+GERUND = (  # not "something", "swing"
+    r"(?!(?:(?:some|any|no|every)th|even|morn|ceil|build|br|fl|sw|s|spr|sl|cl|str|r|k|w|wr|st)ing\b)\w{2,}ing\b"
+)
 PROGRESSIVE = pattern(rf"^(?:\w+ly\s+)?{GERUND}")
 PEOPLE = pattern(rf"\b(?:{PERSON})\b")
 EDGES = pattern(r"^[\s,;:.!?\"()\[\]&+–—-]+|(?:[\s,;:.!?\"()\[\]&+–—-]|(?<!\w)(?:and|but|so|or)(?:\s+(?:he|she|they))?)+$")
