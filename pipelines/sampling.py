@@ -51,5 +51,5 @@ class SamplingSettings:
 
 
 EMBEDDED_SAMPLING = SamplingSettings(  # best for the embedded weights (docs/experiments.md)
-    cond_scale=2.0, res_cond_scale=2.0, choice_temperature=4.0, candidates=16
+    cond_scale=2.0, res_cond_scale=2.0, choice_temperature=4.0, candidates=8
 )

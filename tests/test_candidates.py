@@ -227,5 +227,5 @@ def test_the_record_of_a_result_states_the_settings_that_were_used():
     flags = GenT2M(cond_scale=3.0)
     used = EMBEDDED_SAMPLING.changed(flags)
     record = used.recorded(flags)
-    assert (record.cond_scale, record.res_cond_scale, record.candidates) == (3.0, 2.0, 16)
+    assert (record.cond_scale, record.res_cond_scale, record.candidates) == (3.0, 2.0, 8)
     assert EMBEDDED_SAMPLING.changed(GenT2M(loop=True)).candidates == 1
