@@ -172,8 +172,9 @@ def continuous_swing(axes: ndarray, bones: ndarray) -> ndarray:
     """Rotations (..., T, C, 3, 3) from the rest directions to `bones` (..., T, C, 3) with small and continuous twist.
 
     The columns of `axes` (..., C, 3, 3) are the rest directions and two perpendicular axes. The shortest rotation has no twist, but
-    jumps when a bone passes through the direction opposite to its rest direction. Therefore, twists by angles a, in radians, are
-    added. Let jump[t] be the twist between the shortest rotations of frames t and t+1. The angles are the least-squares solution of
+    jumps when a bone passes through the direction opposite to its rest direction. To avoid these jumps, each bone is also twisted
+    about its own axis, in frame t by the angle a[t] in radians. Let jump[t] be the twist between the shortest rotations of frames t
+    and t+1. The angles are the least-squares solution of
     the tridiagonal system  w a[t] = 0,  a[t+1] + jump[t] = a[t].  The weight w is nearly zero where a bone points opposite to its
     rest direction.
     """

@@ -65,20 +65,26 @@ def leg_speed(joints: ndarray) -> float:
     return float(norm(np.diff(joints[:, ANKLES], axis=0)).mean())
 
 
-def raised_arms(joints: ndarray) -> ndarray:
-    """Mask (2,), left and right, of the arms that are raised for at least a quarter of a motion (T, 22, 3).
-
-    If neither arm is raised, both entries are True.
-    """
+def raised(joints: ndarray) -> ndarray:
+    """Mask (2,), left and right, of the arms that are raised for at least a quarter of a motion (T, 22, 3)."""
     height = joints[:, WRISTS, 1] - joints[:, SHOULDERS, 1]
-    raised = np.percentile(height, 75, axis=0) > RAISED
-    return raised if raised.any() else np.ones_like(raised)
+    return np.percentile(height, 75, axis=0) > RAISED
+
+
+def moving_arms(joints: ndarray) -> ndarray:
+    """Mask (2,), left and right, of the arms that make the gesture of a motion (T, 22, 3): the raised arms, or else both arms."""
+    mask = raised(joints)
+    return mask if mask.any() else np.ones_like(mask)
 
 
 def is_gesture(joints: ndarray) -> bool:
-    """Whether a motion (T, 22, 3) is only a gesture: the person stands on the spot and does not turn, crouch or lift a foot."""
+    """Whether a motion (T, 22, 3) is only a gesture: the person stands on the spot and does not crouch or lift a foot.
+
+    If the hands stay down, a motion with a turn is not a gesture, because its action is the turn. A person who points may turn.
+    """
     pelvis, ankles = joints[:, PELVIS], joints[:, ANKLES, 1]
     left = across(joints)
     yaw = np.unwrap(np.arctan2(-left[:, 2], left[:, 0]))
-    calm = np.ptp(pelvis[:, [0, 2]], axis=0).max() < TRAVEL and np.ptp(pelvis[:, 1]) < RISE and np.ptp(yaw) < TURN
-    return bool(calm and (ankles.max() - ankles.min()) < PLANTED)
+    calm = np.ptp(pelvis[:, [0, 2]], axis=0).max() < TRAVEL and np.ptp(pelvis[:, 1]) < RISE
+    turns = np.ptp(yaw) > TURN and not raised(joints).any()
+    return bool(calm and not turns and (ankles.max() - ankles.min()) < PLANTED)

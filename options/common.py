@@ -133,7 +133,7 @@ class Prompted(Selected):
     """
 
     stepwise: bool = option(
-        True, 'generate the steps of a prompt ("squats, then jumps") one after another, each as a continuation of the previous '
+        True, 'generate the steps of a prompt ("squats, then jumps") one after another, and choose among candidates for each '
         'step; requires a masked transformer that was trained with --infill',
     )  # fmt: skip
     layered: bool = option(

@@ -127,7 +127,7 @@ class GenM2T(InputFiles, Captioning):
 
     name: str = option("", "run of the captioner; its folder is <checkpoints_dir>/<dataset_name>/<name>")
     dataset_name: str | None = option(
-        None, "dataset of the captioner; default: the dataset in the captioner's path", choices=DATASETS
+        None, "dataset on which the captioner was trained; default: the dataset name in the captioner's path", choices=DATASETS
     )
     motions: list[str] = option(
         [], "motion files to caption (.npy, .npz, .bvh, .glb, or .amc with .asf), or folders of such files", nargs="+"

@@ -90,8 +90,8 @@ class TrainWeights:
     )  # fmt: skip
     checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
     init: str = option(
-        "assets/demo", "checkpoints folder from which some stages take their initial weights; each of these stages starts from "
-        "the run that has the stage's name; '': train from scratch",
+        "assets/demo", "checkpoints folder with initial weights for the stages vq, lamp, residual and m2t; each of these stages "
+        "starts from the run of the same name in this folder; '': train from scratch",
     )  # fmt: skip
     bert: str = option("checkpoints/minilm4", "BERT folder of LaMP's backbone; python -m prepare.backbone writes this folder")
 

@@ -36,29 +36,6 @@ def best_of(scores: Tensor, count: int) -> Tensor:
     return scores.view(-1, count).argmax(1) + count * torch.arange(len(scores) // count, device=scores.device)
 
 
-def score_steps(
-    scorer: Scorer, texts: Sequence[Sequence[str]], conditions: Sequence[Tensor], features: Tensor, starts: Tensor, frames: Tensor
-) -> Tensor:  # fmt: skip
-    """Return the scores (B,) of motions with K steps: the sum of the scores of their steps.
-
-    Args:
-        scorer: scores the frames of a step with the text of the step.
-        texts: B lists of K texts.
-        conditions: K conditions (B, …).
-        features: (B, T, D), in the dataset's own units.
-        starts: (B, K) first frame of each step.
-        frames: (B,) lengths of the motions. The steps of a short motion may have no frames; these steps have no score.
-    """
-    scores = torch.zeros(len(features), device=features.device)
-    ends = torch.cat((starts[:, 1:], frames[:, None]), dim=1)
-    for step, (condition, first, end) in enumerate(zip(conditions, starts.T.tolist(), ends.T.tolist())):
-        rows = [row for row in range(len(features)) if first[row] < end[row]]
-        if rows:
-            motions = [features[row, first[row] : end[row]] for row in rows]
-            scores[rows] += scorer([texts[row][step] for row in rows], condition[rows], motions)
-    return scores
-
-
 class FactScorer:
     """Scores motions with the selector, which compares the facts measured in a motion with a text.
 

@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from motion.features import features_to_joints, joints_to_features
-from motion.layering import is_gesture, layer, leg_speed, raised_arms
+from motion.layering import is_gesture, layer, leg_speed, moving_arms
 from motion.skeleton import HUMANML3D
-from pipelines.caption_index import SUBJECT
-from pipelines.steps import PRONOUN, split_clauses, with_subject
+from pipelines.steps import is_clause, moved_forward, split_clauses, subject_of, tidy, trimmed, with_subject, without_subject
 
 FEATURES = 263  # number of features of motions that can be composed, which have HumanML3D's 22 joints
 WHILE = re.compile(r"\s*,?\s*\b(?:all the while|while|whilst)\b,?\s*", re.IGNORECASE)
@@ -28,13 +27,14 @@ WITH = re.compile(
     r"(?:raised|lifted|up|held|in the air|overhead|high|out|outstretched|stretched|spread|above|on|behind)\b)",
     re.IGNORECASE,
 )
+HELD = re.compile(r"^with\s", re.IGNORECASE)
 AT_ONCE = re.compile(r"\s*,?\s*\b(?:at the same time|simultaneously|at once)$", re.IGNORECASE)
 AND = re.compile(r"\s+and\s+", re.IGNORECASE)
 
 
 def layers(prompt: str) -> list[str]:
     """Return the prompt and, if it describes exactly two simultaneous actions, one prompt per action."""
-    text = " ".join(prompt.split()).rstrip(".! ")
+    text = moved_forward(tidy(prompt))
     together = AT_ONCE.sub("", text)
     if together != text:
         parts = AND.split(together)
@@ -42,21 +42,23 @@ def layers(prompt: str) -> list[str]:
         parts = next((parts for word in (WHILE, AS, WITH) if len(parts := word.split(text)) > 1), [text])
         if not parts[0] and len(parts) == 2:  # "while walking, she waves"
             parts = list(split_clauses(parts[1]))[::-1]
-    parts = [part.strip(" ,;.") for part in parts]
-    if len(parts) != 2 or not all(parts):
+    parts = [trimmed(part) for part in parts]
+    if len(parts) != 2 or not all(map(without_subject, parts)):
         return [prompt]
-    subject = next((match[0] for part in parts if (match := SUBJECT.match(part) or PRONOUN.match(part))), "")
-    return [prompt, *(with_subject(part, subject.strip()) for part in parts)]
+    told = [with_subject(part, subject_of(parts)) for part in parts]
+    stated = all(is_clause(part) or HELD.match(without_subject(part)) for part in told)
+    return [prompt, *told] if stated else [prompt]
 
 
-def composed(whole: Tensor, parts: Sequence[Tensor], lengths: Tensor) -> tuple[Tensor, Tensor]:
+def composed(whole: Tensor, parts: Sequence[Tensor], starts: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
     """Compose motions from the legs of one part and the arms of the other part.
 
     Args:
         whole: (B, T, 263) features of the whole prompts, in the dataset's own units. A motion for which neither action is a gesture
             is returned unchanged.
         parts: two tensors (B, T, 263): the features of the first action, and the features of the second action.
-        lengths: (B,) frames.
+        starts, ends: (B,) first frame of the actions, and number of frames. The frames before the start are the context; they are
+            equal in all motions and remain unchanged.
 
     Returns:
         features (B, T, 263), and a mask (B,) of the motions that were composed.
@@ -66,12 +68,17 @@ def composed(whole: Tensor, parts: Sequence[Tensor], lengths: Tensor) -> tuple[T
     ]
     joints = np.concatenate([joints, joints[:, -1:]], axis=1)  # T rows of features need the joints of T + 1 frames
     is_composed = np.zeros(len(joints), bool)
-    for row, (first, second, frames) in enumerate(zip(*actions, lengths.tolist())):
-        legs, arms = sorted((first[:frames], second[:frames]), key=leg_speed, reverse=True)
-        is_composed[row] = is_gesture(arms)
+    for row, (first, second, start, end) in enumerate(zip(*actions, starts.tolist(), ends.tolist())):
+        spans = first[start:end], second[start:end]
+        if start == end:
+            continue
+        legs, arms = sorted((0, 1), key=lambda number: leg_speed(spans[number]), reverse=True)
+        is_composed[row] = is_gesture(spans[arms])
         if is_composed[row]:
-            joints[row, :frames] = layer(legs, arms, np.broadcast_to(raised_arms(arms), (frames, 2)))
-            joints[row, frames] = 2 * joints[row, frames - 1] - joints[row, frames - 2]
-    features, _ = joints_to_features(torch.from_numpy(joints).float(), HUMANML3D, lengths.cpu() + 1)
+            moved = np.broadcast_to(moving_arms(spans[arms]), (end - start, 2))
+            joints[row, :end] = (first, second)[legs][:end]
+            joints[row, start:end] = layer(spans[legs], spans[arms], moved)
+            joints[row, end] = 2 * joints[row, end - 1] - joints[row, end - 2]
+    features, _ = joints_to_features(torch.from_numpy(joints).float(), HUMANML3D, ends.cpu() + 1)
     mask = torch.from_numpy(is_composed).to(whole.device)
     return torch.where(mask[:, None, None], features.to(whole), whole), mask

@@ -1,7 +1,7 @@
-"""Generate one motion of any length for several prompts, in overlapping windows (`pipelines.seams.fill`).
+"""Generate one motion of any length for several prompts, step by step (`pipelines/sequence.py`).
 
-The tokens of each prompt are generated in one or more windows. All tokens are then decoded together. Because the motion may change
-too fast at the seams between windows, its features are smoothed over a few frames there.
+The tokens of each prompt are generated in one or more steps. All tokens are then decoded together. Because the motion may change
+too fast at the seams between steps, its features are smoothed over a few frames there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from pipelines.sampling import SamplingSettings
-from pipelines.seams import CONTEXT, SAMPLES_PER_WINDOW, Window, fill, soften
+from pipelines.seams import CONTEXT, SAMPLES_PER_WINDOW, soften
+from pipelines.sequence import BRIDGE, generate_steps
 from pipelines.text2motion import TextToMotion
 
 
@@ -38,7 +39,7 @@ def join(
 
     Args:
         prompts: K texts.
-        lengths: K lengths in frames, without upper limit; None: predicted.
+        lengths: K lengths in frames, without upper limit; 0, or None for all: predicted.
         longest: maximum number of tokens that the transformers see at once.
         sampling: sampling settings; None: the defaults for the weights (`model.sampling`).
         first_sample: sample number of the motion; the seed and this number determine the motion.
@@ -50,21 +51,30 @@ def join(
         UserError: an empty prompt, or a length shorter than one token.
     """
     sampling = sampling or model.sampling
-    conditions = model.encoder(prompts)  # (K, …)
-    stride = model.tokeniser.stride
-    ends, seams, windows = [0], [], []
-    for k in range(len(prompts)):
-        frames = None if lengths is None else torch.tensor([lengths[k]])
-        number = first_sample + k * SAMPLES_PER_WINDOW
-        start, condition = ends[-1], conditions[k : k + 1]
-        actions = [model.encoder([text]) for text in model.with_actions(prompts[k], sampling)[1:]]
-        ends.append(start + int(model.count_tokens(condition, frames, seed=sampling.seed, first_sample=number)))
-        fits_one_window = k == 0 and ends[-1] <= longest  # at the start of the motion, there is no context
-        for first, stop in pieces(start, ends[-1], longest if fits_one_window else longest - CONTEXT):
-            windows.append(Window(max(0, first - CONTEXT), stop, condition, actions, prompts[k]))
-            seams.append(first)
-    codes = torch.full((1, ends[-1], model.tokeniser.num_quantizers), -1, device=model.mean.device)
-    codes = fill(model, codes, windows, sampling=sampling, first_sample=first_sample)
-    features, _ = model.features(codes, torch.tensor([ends[-1]], device=codes.device))
-    seams = [seam * stride for seam in seams if seam > 0]
-    return soften(features, seams)[0], [end * stride for end in ends[1:]]
+    model.check_scorer(sampling.candidates)
+    count, steps, sizes, firsts = sampling.candidates, [], [], []  # firsts: for each prompt, the index of its first step
+    for k, prompt in enumerate(prompts):
+        most = longest - CONTEXT if k else longest  # at the start of the motion, there is no context
+        actions = [model.action([text]) for text in model.with_actions(prompt, sampling)]
+        firsts.append(len(steps))
+        if lengths is None or lengths[k] == 0:
+            condition = actions[0].condition.repeat_interleave(count, dim=0)
+            number = count * (first_sample + k * SAMPLES_PER_WINDOW)
+            tokens = model.count_tokens(condition, None, seed=sampling.seed, first_sample=number) + (BRIDGE if k else 0)
+            parts = [tokens.clamp(max=most)]
+        else:
+            tokens = model.count_tokens(actions[0].condition, torch.tensor([lengths[k]]))
+            whole = int(tokens)
+            spans = pieces(0, whole, most if whole <= most else longest - CONTEXT)
+            parts = [torch.full((count,), stop - start, device=tokens.device) for start, stop in spans]
+        steps += [actions] * len(parts)
+        sizes += parts
+    continues = [number not in firsts for number in range(len(steps))]
+    sizes = torch.stack(sizes, dim=-1)[None]  # (1, C, K)
+    (codes, tokens), starts = generate_steps(
+        model, steps, sizes, continues=continues, sampling=sampling, first_sample=first_sample
+    )  # fmt: skip
+    features, _ = model.features(codes, tokens)
+    seams = [start * model.tokeniser.stride for start in starts[0].tolist()]
+    ends = [*(seams[first] for first in firsts[1:]), features.shape[1]]
+    return soften(features, seams[1:])[0], ends

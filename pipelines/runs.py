@@ -330,10 +330,10 @@ def resolve_generator(
 def _companion(masked: Run, kind: str, released: bool) -> str:
     """Return the name of the run of a kind ("residual", "length", "filling" or "selector") that fits a masked transformer.
 
-    Returns "" if no run fits. If several released runs fit, the first is used; if several other runs fit, raises `UserError`. The
-    run must have the same tokeniser as the masked transformer. If the runs are released, or if several runs have this tokeniser,
-    the run must also have the same text encoder as the masked transformer. The released length estimator fits all released
-    transformers. A selector uses no tokeniser, and fits all transformers that are not released.
+    Returns "" if no run fits. The run must have the same tokeniser as the masked transformer. If the runs are released, or if
+    several runs have this tokeniser, the run must also have the same text encoder as the masked transformer. The released length
+    estimator fits all released transformers. A selector uses no tokeniser, and fits all transformers that are not released. Raises
+    `UserError` if several runs fit.
     """
     if (kind == "filling" and masked.fills_gaps) or (kind == "selector" and released):
         return ""  # a masked transformer that fills gaps needs no companion for gaps; no selector fits a released transformer
@@ -344,7 +344,7 @@ def _companion(masked: Run, kind: str, released: bool) -> str:
         runs = _alike(runs, masked, "vq_name")
         if released or len(runs) > 1:
             runs = _alike(runs, masked, "text_encoder", "lamp_name", "no_query", "bert")
-    if len(runs) > 1 and not released:
+    if len(runs) > 1:
         flag = {"residual": "--res_name", "length": "--length_name", "filling": "--fill_name"}.get(kind, "--selector_name")
         names = ", ".join(run.name for run in runs)
         raise UserError(f"{len(runs)} {kind} models fit {masked.folder} ({names}); {flag} selects one")

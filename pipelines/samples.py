@@ -95,7 +95,7 @@ def joined(
 ) -> Iterator[Sample]:  # fmt: skip
     """Generate `repeat_times` motions, skipping the first `done`. Each motion follows all prompts, one after the other."""
     texts = [prompt.text for prompt in prompts]
-    frames = [prompt.frames for prompt in prompts] if prompts[0].frames else None
+    frames = [prompt.frames or 0 for prompt in prompts]
     longest = spec.max_motion // model.tokeniser.stride
 
     def take(repeat: int) -> Iterator[Sample]:

@@ -23,8 +23,9 @@ class SamplingSettings:
         stepwise: generate the steps of a prompt ("squats, then jumps") one after the other, if the weights can fill gaps.
         layered: generate two simultaneous actions ("walks while waving") separately and compose them, if the weights can fill gaps
             and one of the actions is a gesture.
-        candidates: number of motions that `generate` makes for each prompt, of which it keeps the one with the highest score. Edits
-            and joined motions choose among as many candidates for each window.
+        candidates: number of motions that `generate` makes for each step of a prompt and for each of two simultaneous actions. The
+            motion with the highest score is kept. In an edit, each window has this number
+            of candidates.
     """
 
     time_steps: int = 18

@@ -30,7 +30,6 @@ class Window(NamedTuple):
     start: int | Tensor  # one value for all motions, or one per motion (B,)
     stop: int | Tensor
     condition: Tensor  # conditions of 1 or B texts
-    actions: Sequence[Tensor] = ()  # conditions of two simultaneous actions (`TextToMotion.draw`)
     text: str = ""  # "": no candidates are compared
 
 
@@ -44,18 +43,18 @@ def fill(
     kept.
     """
     codes, (B, L, Q) = codes.clone(), codes.shape
-    for number, (start, stop, condition, actions, text) in enumerate(windows):
+    for number, (start, stop, condition, text) in enumerate(windows):
         start, stop = (torch.as_tensor(edge, device=codes.device).expand(B) for edge in (start, stop))
         positions = start[:, None] + torch.arange(int((stop - start).max()), device=codes.device)  # (B, W)
         given = codes.gather(1, positions.clamp(max=L - 1)[..., None].expand(-1, -1, Q))
         count = sampling.candidates if text else 1
         model.check_scorer(count)
         sample = count * (first_sample + number * SAMPLES_PER_WINDOW)
-        texts = [rows.expand(B, *rows.shape[1:]).repeat_interleave(count, 0) for rows in (condition, *actions)]
-        inputs = [rows.repeat_interleave(count, 0) for rows in (stop - start, given)]
-        drawn = model.draw(texts[0], *inputs, actions=texts[1:], sampling=sampling, first_sample=sample)
+        condition = condition.expand(B, *condition.shape[1:])
+        inputs = [rows.repeat_interleave(count, 0) for rows in (condition, stop - start, given)]
+        drawn = model.draw(*inputs, sampling=sampling, first_sample=sample)
         if count > 1:
-            drawn = drawn[best(model, drawn, inputs[0], given[0, :, 0] < 0, text, texts[0], count)]
+            drawn = drawn[best(model, drawn, inputs[1], given[0, :, 0] < 0, text, inputs[0], count)]
         rows, columns = ((positions < stop[:, None]) & (given[..., 0] < 0)).nonzero(as_tuple=True)
         codes[rows, positions[rows, columns], : drawn.shape[2]] = drawn[rows, columns]
     return codes

@@ -14,7 +14,6 @@ from itertools import groupby
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -27,19 +26,19 @@ from models.masked import MaskedTransformer
 from models.residual import ResidualTransformer
 from models.selector import Selector
 from models.vqvae import MotionTokeniser
-from pipelines.candidates import FactScorer, MatchScorer, Scorer, best_of, score_steps
+from pipelines.candidates import FactScorer, MatchScorer, Scorer
 from pipelines.conditioner import Conditioner, JointCondition, LaMPCondition, OwnText, load_conditioner
-from pipelines.layers import FEATURES, composed, layers
+from pipelines.layers import FEATURES, layers
 from pipelines.readings import EncoderKey, Reading, encoder_keys, needed_encoders, reading_of
 from pipelines.runs import EMBEDDED_DIR
 from pipelines.sampling import EMBEDDED_SAMPLING, SamplingSettings
-from pipelines.seams import CONTEXT, SAMPLES_PER_WINDOW, Window, fill, soften
+from pipelines.seams import CONTEXT, SAMPLES_PER_WINDOW, soften
+from pipelines.sequence import BRIDGE, Action, generate_steps
 from pipelines.steps import steps
 from utils.checkpoint import CheckpointFolder
 from utils.errors import UserError, note
 from utils.runtime import autocast
 
-SAMPLES_PER_ACTION = SAMPLES_PER_WINDOW // 4  # difference of the sample numbers of simultaneous actions
 SHARED = ("stride", "nb_code", "num_quantizers")  # sizes that must be equal in a transformer and its tokeniser
 
 
@@ -210,48 +209,23 @@ class TextToMotion:
         Raises `UserError` for an empty prompt, a length shorter than a token, and candidates if there is no model that scores them.
         """
         sampling = replace(sampling or self.sampling, **changes)
-        count = sampling.candidates
-        if count == 1:
-            return self._motions(prompts, lengths, sampling, first_sample)[:2]
-        self.check_scorer(count)
-        texts = [prompt for prompt in prompts for _ in range(count)]
-        frames = None if lengths is None else lengths.repeat_interleave(count)
-        features, frames, scores = self._motions(texts, frames, sampling, first_sample * count, self.scorer)
-        best = best_of(scores, count)
-        frames = frames[best]
-        return features[best, : int(frames.max())], frames
-
-    def _motions(
-        self, prompts: Sequence[str], lengths: Tensor | None, sampling: SamplingSettings, first_sample: int,
-        scorer: Scorer | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """Generate one motion per prompt.
-
-        Returns features (B, T, D), lengths (B,) in frames, and scores (B,), which are 0 without a scorer.
-        """
+        self.check_scorer(sampling.candidates)
         plans = [self.plan(prompt, sampling) for prompt in prompts]
-        results = []
+        motions, lengths_of = [], []
         for _, block in groupby(range(len(prompts)), key=lambda row: [len(step) for step in plans[row]]):
             rows = list(block)
+            steps = [[self.action(texts) for texts in zip(*step)] for step in zip(*(plans[row] for row in rows))]
             given = None if lengths is None else lengths[rows]
-            steps = [[self.encoder(texts) for texts in zip(*step)] for step in zip(*(plans[row] for row in rows))]
-            numbers = {"sampling": sampling, "first_sample": first_sample + rows[0]}
-            if len(steps) == 1:
-                condition, *actions = steps[0]
-                tokens = self.count_tokens(condition, given, seed=sampling.seed, first_sample=numbers["first_sample"])
-                features, frames = self.features(self.draw(condition, tokens, actions=actions, **numbers), tokens)
-                starts = torch.zeros_like(frames)[:, None]
-            else:
-                features, frames, starts = self._in_steps(steps, given, **numbers)
-            scores = torch.zeros(len(rows))
-            if scorer:
-                texts = [[step[0] for step in plans[row]] for row in rows]
-                scores = score_steps(scorer, texts, [step[0] for step in steps], features, starts, frames)
-            results.append((features, frames, scores))
-        if len(results) == 1:  # the usual case: nothing to concatenate
-            return results[0]
-        features = pad_sequence([motion for motions, _, _ in results for motion in motions], batch_first=True)
-        return features, *(torch.cat(part) for part in list(zip(*results))[1:])
+            features, frames = self._in_steps(steps, given, sampling=sampling, first_sample=first_sample + rows[0])
+            motions.append(features)
+            lengths_of.append(frames)
+        if len(motions) == 1:  # the usual case: nothing to concatenate
+            return motions[0], lengths_of[0]
+        return pad_sequence([motion for block in motions for motion in block], batch_first=True), torch.cat(lengths_of)
+
+    def action(self, texts: Sequence[str]) -> Action:
+        """Return the texts with their conditions."""
+        return Action(texts, self.encoder(texts))
 
     def check_scorer(self, candidates: int) -> None:
         """Raise `UserError` if there are several candidates and no model that scores them."""
@@ -279,35 +253,38 @@ class TextToMotion:
         return config.attention == "full" and config.infill > 0
 
     def _in_steps(
-        self, steps: list[list[Tensor]], lengths: Tensor | None, *, sampling: SamplingSettings, first_sample: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Generate motions of B prompts with K steps each.
+        self, steps: Sequence[Sequence[Action]], lengths: Tensor | None, *, sampling: SamplingSettings, first_sample: int
+    ) -> tuple[Tensor, Tensor]:
+        """Generate motions of B prompts with K steps each. Returns features (B, T, D) and lengths (B,) in frames.
 
-        Returns features (B, T, D), lengths (B,) in frames, and the first frame (B, K) of each step. `steps` contains the conditions
-        (B, …) of each step and of its actions (see `plan`).
-
-        Each step is generated with the last `CONTEXT` tokens before it as context. The predicted lengths of the steps are scaled to
-        the given total length. If this length is 0 or `lengths` is None, the total is the sum of the predicted lengths, but at most
-        the length of the longest training motion.
+        If `lengths` is None, or 0 for a motion, the lengths of its steps are predicted for each candidate. If their sum is above
+        the length of the longest training motion, they are shortened in proportion. The steps of a motion can come from different
+        candidates, so the motion can be somewhat longer.
         """
-        numbers = [first_sample + k * SAMPLES_PER_WINDOW for k in range(len(steps))]
-        seed = {"seed": sampling.seed}
-        sizes = [self.count_tokens(step[0], None, first_sample=number, **seed) for step, number in zip(steps, numbers)]
-        sizes = torch.stack(sizes, dim=1)  # (B, K)
-        longest = self.length.config.classes - 1  # tokens of the longest motion in training
-        tokens = sizes.sum(1).clamp(max=longest)
-        if lengths is not None:
-            tokens = torch.where(lengths.to(sizes.device) > 0, lengths.to(sizes.device) // self.tokeniser.stride, tokens)
-        ends = (sizes.cumsum(1) * tokens[:, None] / sizes.sum(1, keepdim=True)).round().long()  # (B, K)
-        starts = F.pad(ends[:, :-1], (1, 0))
-        edges = zip((starts - CONTEXT).clamp(min=0).T, ends.T)
-        windows = [Window(start, stop, step[0], step[1:]) for (start, stop), step in zip(edges, steps)]
-        codes = torch.full((len(sizes), int(tokens.max()), self.tokeniser.num_quantizers), -1, device=sizes.device)
-        codes = fill(self, codes, windows, sampling=sampling, first_sample=first_sample)
+        count = sampling.candidates
+        sizes, totals = [], None
+        for k, (whole, *_) in enumerate(steps):
+            condition = whole.condition.repeat_interleave(count, dim=0)
+            frames = None if lengths is None or len(steps) > 1 else lengths.repeat_interleave(count)
+            number = count * (first_sample + k * SAMPLES_PER_WINDOW)
+            sizes.append(self.count_tokens(condition, frames, seed=sampling.seed, first_sample=number).view(-1, count))
+        sizes = torch.stack(sizes, dim=-1)  # (B, C, K)
+        if len(steps) > 1:
+            longest = self.length.config.classes - 1  # tokens of the longest motion in training
+            sizes[..., 1:] = (sizes[..., 1:] + BRIDGE).clamp(max=longest - CONTEXT)
+            ends = sizes.cumsum(2)
+            shorter = (ends * (longest / ends[..., -1:]).clamp(max=1)).round().long()
+            sizes = shorter.diff(dim=2, prepend=torch.zeros_like(shorter[..., :1]))
+            if lengths is not None:
+                self.check_lengths(lengths)
+                totals = lengths.to(sizes.device) // self.tokeniser.stride
+        (codes, tokens), starts = generate_steps(self, steps, sizes, totals, sampling=sampling, first_sample=first_sample)
         features, frames = self.features(codes, tokens)
-        starts = starts * self.tokeniser.stride
-        softened = [soften(row[None, :length], at)[0] for row, length, at in zip(features, frames.tolist(), starts[:, 1:].tolist())]
-        return pad_sequence(softened, batch_first=True), frames, starts
+        if len(steps) == 1:
+            return features, frames
+        seams = (starts[:, 1:] * self.tokeniser.stride).tolist()
+        softened = [soften(row[None, :length], at)[0] for row, length, at in zip(features, frames.tolist(), seams)]
+        return pad_sequence(softened, batch_first=True), frames
 
     def count_tokens(self, condition: Tensor, lengths: Tensor | None, **sample: int) -> Tensor:
         """Convert `lengths` (B,) in frames to tokens. Lengths of 0, or all if `lengths` is None, are predicted from the condition.
@@ -316,9 +293,7 @@ class TextToMotion:
         """
         stride, tokens = self.tokeniser.stride, None
         if lengths is not None:
-            # `lengths` is on the CPU; on the GPU, the CPU would have to wait.
-            if bool(((lengths != 0) & (lengths < stride)).any()):
-                raise UserError(f"{int(lengths[lengths != 0].min())} frames are less than one token; give at least {stride}")
+            self.check_lengths(lengths)
             tokens = lengths.to(condition.device) // stride
             if bool((lengths != 0).all()):
                 return tokens
@@ -326,6 +301,15 @@ class TextToMotion:
             raise UserError("no length predictor: name one with --length_name, or give each prompt a length in frames")
         predicted = self.length.predict(self.part("length", condition), **sample)
         return predicted if tokens is None else torch.where(tokens > 0, tokens, predicted)
+
+    def check_lengths(self, lengths: Tensor) -> None:
+        """Raise `UserError` if a length in frames is neither 0 nor at least one token.
+
+        `lengths` is on the CPU, because the CPU would have to wait for a check on the GPU.
+        """
+        if bool(((lengths != 0) & (lengths < self.tokeniser.stride)).any()):
+            given = int(lengths[lengths != 0].min())
+            raise UserError(f"{given} frames are less than one token; give at least {self.tokeniser.stride}")
 
     def part(self, model: str, condition: Tensor) -> Tensor:
         """Return the part of the condition that `model` ("masked", "filling", "residual" or "length") reads."""
@@ -338,7 +322,6 @@ class TextToMotion:
         tokens: Tensor,
         given: Tensor | None = None,
         *,
-        actions: Sequence[Tensor] = (),
         sampling: SamplingSettings | None = None,
         first_sample: int = 0,
     ) -> Tensor:
@@ -348,26 +331,10 @@ class TextToMotion:
             condition: text conditions of the B motions.
             tokens: (B,) lengths in tokens; codes after the end of a motion are −1.
             given: (B, L, Q) codes that are kept in all layers, −1 where codes are to be generated. None: all codes are generated.
-            actions: text conditions of two simultaneous actions. The motions of both actions are generated too, and composed if one
-                action is a gesture.
             sampling: sampling settings; None: the defaults for the weights (`self.sampling`).
             first_sample: sample number of the first motion; the other motions get the next numbers.
         """
-        sampling = sampling or self.sampling
-        codes, *parts = [
-            self._draw(texts, tokens, given, sampling, first_sample + number * SAMPLES_PER_ACTION)
-            for number, texts in enumerate((condition, *actions))
-        ]
-        if not parts:
-            return codes
-        motion, *motions = [self.features(layer, tokens)[0] for layer in (codes, *parts)]
-        frames = tokens * self.tokeniser.stride
-        motion, layered = composed(motion, motions, frames)
-        encoded = self.tokeniser.encode((motion - self.mean) / self.std, frames)[..., : codes.shape[2]]
-        return torch.where(layered[:, None, None], encoded.masked_fill(codes < 0, -1), codes)
-
-    def _draw(self, condition: Tensor, tokens: Tensor, given: Tensor | None, s: SamplingSettings, first_sample: int) -> Tensor:
-        """Like `draw`, but for one text per motion, without composing actions."""
+        s = sampling or self.sampling
         draw = {"temperature": s.temperature, "topkr": s.topkr, "seed": s.seed, "first_sample": first_sample}
         steps = {"time_steps": s.time_steps, "choice_temperature": s.choice_temperature}
         base = None if given is None else given[..., 0]

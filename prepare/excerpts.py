@@ -2,7 +2,7 @@
 
 Many clips are long. Examples are ten seconds of boxing with a few punches, or a person who sits down, rests and stands up again.
 The captions of such a clip describe the whole clip. An excerpt shows a single action, or one bout of an action (quick repetitions),
-with a little motion before and after the action. An excerpt is about as long as a motion should be that is generated for a prompt
+with a little motion before and after the action. An excerpt has about the length that a generated motion should have for a prompt
 like "a person throws a punch". The label or the captions of the clip must name the action, and `motion/facts` must detect the
 action. Captions of an excerpt are generated from the joints of the excerpt.
 

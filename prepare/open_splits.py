@@ -46,7 +46,7 @@ def by_hash(names: Iterable[str]) -> list[str]:
 
 
 def draw_by_content(takes: list[Take]) -> dict[str, str]:
-    """Return the splits of Bandai-Namco's takes, by name.
+    """Return a dictionary from the name of each take of Bandai-Namco to its split.
 
     Held-out combinations are in test_unseen. Of the other takes of each content, 15 % are drawn for test and 5 % for val; the
     remaining takes are in train. If a content has few takes, all takes of this content are in train.

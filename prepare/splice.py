@@ -114,8 +114,8 @@ def stands(joints: ndarray, frame: int) -> ndarray:
 def place(second: ndarray, first: ndarray, gap: int, both: ndarray) -> ndarray:
     """Rotate and move the motion `second` so that it continues the motion `first` after `gap` frames.
 
-    `both` (2,) marks the feet (left, right) that stand at the end of `first` and at the start of `second`. These feet keep their
-    position if a shift of less than `NEAR` suffices.
+    `both` (2,) marks the feet (left, right) that stand at the end of `first` and at the start of `second`. If `second` must be
+    moved by less than `NEAR` so that these feet keep their positions, it is moved there.
     """
     second = turn(second, heading(first)[-1] - heading(second)[0])
     leaving, arriving = first[-1, 0] - first[-2, 0], second[1, 0] - second[0, 0]

@@ -8,7 +8,7 @@ import torch
 
 from motion.facts import prove
 from motion.features import features_to_joints, joints_to_features
-from motion.layering import is_gesture, layer, raised_arms, to_bones, to_joints, trunk
+from motion.layering import is_gesture, layer, moving_arms, to_bones, to_joints, trunk
 from motion.skeleton import HUMANML3D
 from pipelines.layers import composed, layers
 from prepare.synthetic import walker, waver
@@ -23,9 +23,11 @@ ARM_JOINTS, LEG_JOINTS = [16, 18, 20, 17, 19, 21], [1, 2, 4, 5, 7, 8, 10, 11]
         ("a person walks forward while waving with the right hand",
          ["a person walks forward", "a person is waving with the right hand"]),
         ("while walking, she waves", ["she waves", "she is walking"]),
-        ("someone has a drink as they stroll along.", ["someone has a drink", "they stroll along"]),
+        ("someone has a drink as they stroll along.", ["someone has a drink", "someone strolls along"]),
         ("a person runs forward with both hands raised", ["a person runs forward", "a person with both hands raised"]),
         ("she ambles along with her left hand up in the air", ["she ambles along", "she with her left hand up in the air"]),
+        ("a person, while walking, waves", ["a person waves", "a person is walking"]),
+        ("somebody points the way while on the march", ["somebody points the way", "somebody is on the march"]),
         ("a man walks and waves at the same time", ["a man walks", "a man waves"]),
         ("walk forward, all the while clapping", ["walk forward", "clapping"]),
     ],
@@ -69,8 +71,8 @@ def test_a_layered_motion_has_the_legs_of_one_and_the_arms_of_the_other():
 
 def test_gestures_are_told_from_other_actions():
     assert is_gesture(WAVE) and not is_gesture(WALK)
-    assert raised_arms(WAVE).tolist() == [False, True]
-    assert raised_arms(WALK).tolist() == [True, True]  # neither arm is raised, so both are used
+    assert moving_arms(WAVE).tolist() == [False, True]
+    assert moving_arms(WALK).tolist() == [True, True]  # neither arm is raised, so both are used
     lifted = WAVE.copy()
     lifted[20:30, 7, 1] += 0.5  # a kick
     assert not is_gesture(lifted)
@@ -83,27 +85,37 @@ def features(joints):
 @pytest.mark.parametrize("swapped", [False, True])
 def test_a_walk_and_a_wave_become_a_walk_with_a_wave(swapped):
     walk, wave = features(WALK), features(WAVE)
-    result, mask = composed(walk, (wave, walk) if swapped else (walk, wave), torch.tensor([FRAMES]))
+    result, mask = composed(walk, (wave, walk) if swapped else (walk, wave), torch.tensor([0]), torch.tensor([FRAMES]))
     assert mask.tolist() == [True] and result.shape == walk.shape
     facts = prove(features_to_joints(result, 22)[0].numpy().astype(float))
     assert facts.steps == prove(WALK).steps and facts.hands[1].waves >= 2 and facts.hands[0].waves < 2
 
 
+def test_the_context_is_neither_judged_nor_changed():
+    run = walker(12, run=True, pace=3.0)[:FRAMES]
+    walk, wave = (features(np.concatenate([run[:12], motion + run[12, 0] * [1, 0, 1]])) for motion in (WALK, WAVE))
+    ends = torch.tensor([FRAMES + 12])
+    assert composed(walk, (walk, wave), torch.tensor([0]), ends)[1].tolist() == [False]
+    result, mask = composed(walk, (walk, wave), torch.tensor([12]), ends)
+    assert mask.tolist() == [True]
+    torch.testing.assert_close(result[:, :10, :67], walk[:, :10, :67], atol=0.02, rtol=0)
+
+
 def test_actions_that_both_need_the_legs_keep_the_whole_motion():
     whole = torch.randn(1, FRAMES, 263)
-    result, mask = composed(whole, (features(WALK), features(WALK)), torch.tensor([FRAMES]))
+    result, mask = composed(whole, (features(WALK), features(WALK)), torch.tensor([0]), torch.tensor([FRAMES]))
     assert mask.tolist() == [False] and torch.equal(result, whole)
 
 
 def test_layers_are_generated_from_their_own_texts(monkeypatch):
     model, conditions = filling(), []
-    draw = model._draw
+    draw = model.draw
 
-    def watched(condition, *arguments):
+    def watched(condition, *arguments, **options):
         conditions.append(condition)
-        return draw(condition, *arguments)
+        return draw(condition, *arguments, **options)
 
-    monkeypatch.setattr(model, "_draw", watched)
+    monkeypatch.setattr(model, "draw", watched)
     prompts = ["a person walks while waving", "a man runs as he claps"]
     motions, lengths = model.generate(prompts, torch.tensor([40, 24]), layered=True)
     expected = [prompts, ["a person walks", "a man runs"], ["a person is waving", "he claps"]]

@@ -57,8 +57,8 @@ def watched(model, monkeypatch) -> list:
     """The calls of `draw` from now on: (condition, given codes, sampled codes)."""
     calls, draw = [], model.draw
 
-    def watching(condition, tokens, given, **options):
-        calls.append((condition, given.clone(), draw(condition, tokens, given, **options)))
+    def watching(condition, tokens, given=None, **options):
+        calls.append((condition, given, draw(condition, tokens, given, **options)))
         return calls[-1][2]
 
     monkeypatch.setattr(model, "draw", watching)
@@ -72,14 +72,14 @@ def test_each_window_begins_with_the_end_of_the_one_before_and_has_the_condition
     features, ends = join(model, prompts, [32, 20, 80], longest=LONGEST, sampling=OPTIONS)
     assert features.shape == (132, 263) and ends == [32, 52, 132]
     which = [0, 1, 2, 2, 2]  # 20 tokens take three windows of 7 beside the 3 that are given
-    assert [seen.shape[1] for _, seen, _ in calls] == [8, 8, 9, 10, 10]
+    assert [drawn.shape[1] for *_, drawn in calls] == [8, 8, 9, 10, 10]
+    assert calls[0][1] is None
     for number, (condition, seen, drawn) in enumerate(calls):
         assert torch.equal(condition, model.encoder([prompts[which[number]]]))
-        known = CONTEXT if number else 0
-        assert (seen[:, known:] == -1).all()
         if number:
-            assert torch.equal(seen[:, :known], calls[number - 1][2][:, -known:])
-            assert torch.equal(drawn[:, :known], seen[:, :known])
+            assert (seen[:, CONTEXT:] == -1).all()
+            assert torch.equal(seen[:, :CONTEXT], calls[number - 1][2][:, -CONTEXT:])
+            assert torch.equal(drawn[:, :CONTEXT], seen[:, :CONTEXT])
 
 
 def test_windows_draw_apart_and_motions_by_seed_and_number():

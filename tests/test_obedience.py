@@ -13,7 +13,10 @@ from benchmarks.obedience.judges import JUDGES, in_order, shows, times, together
 from benchmarks.obedience.measures import Body, Span, runs
 from benchmarks.obedience.prompts import PROMPTS
 from benchmarks.obedience.real import LIST, check_judges, read_list
+from motion.layering import layer
 from pipelines.sampling import SamplingSettings
+from prepare.synthetic import hanging, walker
+from tests import performers
 
 STANDING = np.zeros((22, 3))  # facing +Z, left is +X
 STANDING[[0, 3, 6, 9, 12, 15], 1] = 0.93, 1.04, 1.17, 1.22, 1.43, 1.52
@@ -143,6 +146,18 @@ def test_a_prompt_draws_the_same_noise_whatever_is_judged_beside_it(monkeypatch)
     obedience(everything, list(PROMPTS), settings)
     obedience(val, [prompt for prompt in PROMPTS if prompt.split == "val"], settings)
     assert val.numbers.items() <= everything.numbers.items() and len(everything.numbers) == 3 * len(PROMPTS)
+
+
+def test_drinking_while_walking_is_drinking():
+    walk = walker(10)[:100]
+    arms = hanging(100)
+    up = np.clip((np.arange(100) - 20) / 12, 0, 1)[:, None] * [1.0]
+    arms[:, 1, 0] = (1 - up) * arms[:, 1, 0] + up * [0.1, -0.6, 0.8]
+    arms[:, 1, 1] = (1 - up) * arms[:, 1, 1] + up * [0.35, 0.8, 0.25]
+    drink = performers.person(performers.standing_root(100), arms=arms)
+    both = layer(walk, drink, np.tile([0.0, 1.0], (100, 1)))
+    assert shows("drink", Body(drink)) and together("walk", "drink", 0.5)(Body(both))
+    assert not shows("drink", Body(walk))
 
 
 def test_looked_at_clips_name_judges():

@@ -80,7 +80,7 @@ def walks_like_a_zombie(body: Body) -> list[Span]:
 
 
 def climbs_steps(body: Body) -> list[Span]:
-    """Climbing as on stairs: in most frames, no hand is in front of the body above the waist."""
+    """Climbing as on stairs, not as on a ladder: in most frames, no hand is in front of the body above the waist."""
     return [span for span in climbs(body) if gripping(body)[span.frames].mean() < 0.5]
 
 

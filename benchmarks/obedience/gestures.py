@@ -98,7 +98,7 @@ def drinks(body: Body, side: int) -> list[Span]:
     near = (gap[:, side] < 0.45) & (gap[:, 1 - side] > 0.46) & ahead & level
     still = smooth(length(rate(smooth(body.reach[:, side], 1))), 2) < 0.7
     spans = runs(near & still, 0.5, 0.2)
-    return [span for span in spans if (gap[: span.start, side] > 0.45).any() and body.speed[span.frames].mean() < 0.6]
+    return [span for span in spans if (gap[: span.start, side] > 0.45).any()]
 
 
 def reaches_up(body: Body, side: int) -> list[Span]:

@@ -114,7 +114,7 @@ def prefixes(names: Mapping[str, str], root: str) -> Iterator[str]:
 
 
 def renamed(source: JointSource, names: Mapping[str, str]) -> JointSource:
-    """Replace the joint names in an entry of a joint map by the names that the file uses; `names` maps the former to the latter."""
+    """In an entry of a joint map, replace each joint name by `names[joint name]`, the name that the file uses."""
     return names[source] if isinstance(source, str) else {names[joint]: weight for joint, weight in source.items()}
 
 
