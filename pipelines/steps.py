@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
 from pipelines.caption_index import PERSON, SUBJECT
 from pipelines.verb_forms import is_infinitive, is_participle, is_third_person, is_verb, third_person
+from utils.errors import note
 
 MAX_STEPS = 4  # prompts with more steps are not split
 
@@ -76,16 +78,29 @@ WORD = re.compile(r"[^\W\d_]+(?:'[a-z]+)?")
 def steps(prompt: str) -> list[str]:
     """Return the steps of a prompt, each as a prompt, in the order in which they happen.
 
-    A prompt that does not describe a sequence, or has more than `MAX_STEPS` steps, is returned as a single step.
+    A prompt that does not describe a sequence is returned as a single step. If a prompt has more than `MAX_STEPS` steps, it is
+    returned as a single step too, and a note is printed once.
     """
     text = moved_forward(FIRST.sub("", tidy(prompt)))
     pieces = (trimmed(part) for sentence in SENTENCE.split(text) for part in THEN.split(sentence) if part)
     parts = [trimmed(part) for piece in pieces if piece for part in in_order(piece)]
-    if not 2 <= len(parts) <= MAX_STEPS or not all(parts):
+    if len(parts) < 2 or not all(parts):
         return [prompt]
     subject = subject_of(parts)
     told = [with_subject(plain(part), subject) for part in completed(parts)]
-    return told if all(map(is_clause, told)) else [prompt]
+    if not all(map(is_clause, told)):
+        return [prompt]
+    if len(told) > MAX_STEPS:
+        note_of_many(prompt, len(told))
+        return [prompt]
+    return told
+
+
+@cache
+def note_of_many(prompt: str, count: int) -> None:
+    """Print a note that a prompt has too many steps. The note is printed once for each prompt."""
+    remedy = "make each step a prompt of its own and join them with --join"
+    note(f"'{prompt}': has {count} steps, but at most {MAX_STEPS} are generated one after another; {remedy}")
 
 
 def tidy(text: str) -> str:

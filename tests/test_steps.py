@@ -84,6 +84,13 @@ def test_other_prompts_are_one_step(prompt):
     assert steps(prompt) == [prompt]
 
 
+def test_too_many_steps_are_noted_once(capsys):
+    prompt = "walk, then run, then jump, then turn, then bow"
+    for _ in range(2):
+        assert steps(prompt) == [prompt]
+    assert capsys.readouterr().err.count("has 5 steps, but at most 4") == 1
+
+
 def filling(**changes):
     """A pipeline whose masked transformer has learned to fill gaps."""
     sizes = {**TRANSFORMER, "attention": "full", "infill": 0.3, **changes}
