@@ -49,6 +49,7 @@ ORIGIN = "--vq_name vq --text_encoder lamp --lamp_name lamp"
 WORDS = "--vq_name vq --text_encoder lamp+words --lamp_name lamp --bert BERT --text_noise 0.5 --drop_encoder 0.5"
 JUDGED = "--eval_fid 1 --eval_batches 1 --evaluator lamp --evaluator_name lamp"
 GENERATOR = "--name masked --res_name residual --length_name length --time_steps 2"
+STEPWISE = GENERATOR.replace("masked", "full") + " --selector_name selector --candidates 4"
 COMMANDS = {
     "train_vq": f"--name rvq {SMALL} --width 16 --code_dim 8 --nb_code 16 --depth 1 --num_quantizers 3 --rigid_bones "
     "--planted_feet --loss_positions 1 --loss_path 1 --loss_bones 1 --loss_velocity 1 --loss_acceleration 1 --loss_feet 1 "
@@ -59,10 +60,13 @@ COMMANDS = {
     "train_lamp": f"--name lamp2 --vq_name vq --bert BERT {SMALL} --num_queries 5 --embed_dim 8 --cross_width 12",
     "eval_retrieval": "--name lamp --rerank 4 --protocol all",
     "train_t2m_transformer masked": f"--stage masked --name masked {WORDS} --infill 0.5 {TRANSFORMER} {SMALL} {JUDGED}",
+    "train_t2m_transformer full": f"--stage masked --name full --attention full {WORDS} --infill 0.5 {TRANSFORMER} {SMALL}",
     "train_t2m_transformer residual": f"--stage residual --name residual {ORIGIN} {TRANSFORMER} {SMALL} {JUDGED}",
     "train_t2m_transformer length": f"--stage length --name length {ORIGIN} {SMALL}",
     "gen_t2m": f"{GENERATOR} --text_path PROMPTS --formats npy --output_dir OUT",
     "gen_t2m candidates": f"{GENERATOR} --selector_name selector --candidates 2 --text_path PROMPTS --formats npy --output_dir OUT",
+    "gen_t2m steps": f"{STEPWISE} --text_path STEPS --formats npy --output_dir OUT",
+    "gen_t2m steps joined": f"{STEPWISE} --text_path STEPS --join --formats npy --output_dir OUT",
     "gen_t2m join": f"{GENERATOR} --text_path PROMPTS --join --formats npy --output_dir OUT",
     "gen_t2m loop": f"{GENERATOR} --text_prompt a_person_walks --loop --formats npy --output_dir OUT",
     "edit_t2m": f"{GENERATOR} --source_motion WALK --mask_edit_section 8,24 --text_prompt a_person_bows --after 8 "
@@ -96,6 +100,7 @@ def root(tmp_path_factory) -> Path:
     write_bert(root / "bert", sorted(set(re.findall("[a-z]+", captions))))
     load_encoder((root / "bert").resolve(), f"{root.name}/bert")
     (root / "prompts.txt").write_text("a person walks#NA\na person bows#NA\n")
+    (root / "steps.txt").write_text("a person squats, then walks while waving#NA\na person bows#NA\n")
     np.save(root / "walk.npy", walking(48).numpy())
     return root
 
@@ -119,7 +124,8 @@ def accelerator(monkeypatch):
 
 
 def words_of(root: Path, command: str) -> list[str]:
-    paths = {"BERT": root / "bert", "PROMPTS": root / "prompts.txt", "WALK": root / "walk.npy", "OUT": root / "out"}
+    files = {"BERT": "bert", "PROMPTS": "prompts.txt", "STEPS": "steps.txt", "WALK": "walk.npy", "OUT": "out"}
+    paths = {word: root / file for word, file in files.items()}
     words = [str(paths.get(word, word.replace("a_person_", "a person "))) for word in COMMANDS[command].split()]
     words += ["--dataset_name", "synthetic", "--checkpoints_dir", str(root / "runs")]
     return words if command.startswith(("gen", "edit")) else [*words, "--data_root", str(root / "data")]
