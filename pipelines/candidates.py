@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from motion.features import features_to_joints
 from motion.skeleton import HUMANML3D
 from pipelines.language_motion import LanguageMotion
 from utils.errors import UserError
+
+if TYPE_CHECKING:
+    from pipelines.text2motion import TextToMotion
 
 
 class Scorer(Protocol):
@@ -34,6 +37,28 @@ class Scorer(Protocol):
 def best_of(scores: Tensor, count: int) -> Tensor:
     """The indices (B,) of the candidates with the highest scores, if B motions have `count` consecutive candidates each."""
     return scores.view(-1, count).argmax(1) + count * torch.arange(len(scores) // count, device=scores.device)
+
+
+def score_spans(
+    model: TextToMotion, texts: Sequence[str], condition: Tensor, codes: Tensor, tokens: Tensor, first: Tensor, end: Tensor
+) -> Tensor:  # fmt: skip
+    """Return the scores (B,) of a span of tokens of each motion; 0 if the span is empty.
+
+    Args:
+        model: decodes the codes and has the scorer.
+        texts: B texts.
+        condition: conditions (B, …) of these texts.
+        codes, tokens: codes (B, L, Q) and lengths (B,) of the motions.
+        first, end: (B,) first token of each span, and the token after the span.
+    """
+    features, _ = model.features(codes, tokens)
+    first, end = ((edge * model.tokeniser.stride).tolist() for edge in (first, end))
+    rows = [row for row in range(len(codes)) if first[row] < end[row]]
+    scores = torch.zeros(len(codes), device=codes.device)
+    if rows:
+        motions = [features[row, first[row] : end[row]] for row in rows]
+        scores[rows] = model.scorer([texts[row] for row in rows], condition[rows], motions).to(scores)
+    return scores
 
 
 class FactScorer:

@@ -7,7 +7,6 @@ motion of the whole prompt.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,19 +16,18 @@ from torch import Tensor
 from motion.features import features_to_joints, joints_to_features
 from motion.layering import is_gesture, layer, leg_speed, moving_arms
 from motion.skeleton import HUMANML3D
-from pipelines.steps import is_clause, moved_forward, split_clauses, subject_of, tidy, trimmed, with_subject, without_subject
+from pipelines.steps import is_clause, moved_forward, pattern, split_clauses, split_subject, subject_of, tidy, trimmed, with_subject
 
 FEATURES = 263  # number of features of motions that can be composed, which have HumanML3D's 22 joints
-WHILE = re.compile(r"\s*,?\s*\b(?:all the while|while|whilst)\b,?\s*", re.IGNORECASE)
-AS = re.compile(r"\s*,?\s*\bas\b\s+(?=(?:he|she|they|the person|the man|the woman)\b)", re.IGNORECASE)
-WITH = re.compile(
+WHILE = pattern(r"\s*,?\s*\b(?:all the while|while|whilst)\b,?\s*")
+AS = pattern(r"\s*,?\s*\bas\b\s+(?=(?:he|she|they|the person|the man|the woman)\b)")
+WITH = pattern(
     r",?\s+(?=with (?:both |his |her |their |the |one |two )?(?:left |right )?(?:hands?|arms?) "
     r"(?:raised|lifted|up|held|in the air|overhead|high|out|outstretched|stretched|spread|above|on|behind)\b)",
-    re.IGNORECASE,
 )
-HELD = re.compile(r"^with\s", re.IGNORECASE)
-AT_ONCE = re.compile(r"\s*,?\s*\b(?:at the same time|simultaneously|at once)$", re.IGNORECASE)
-AND = re.compile(r"\s+and\s+", re.IGNORECASE)
+HELD = pattern(r"^with\s")
+AT_ONCE = pattern(r"\s*,?\s*\b(?:at the same time|simultaneously|at once)$")
+AND = pattern(r"\s+and\s+")
 
 
 def layers(prompt: str) -> list[str]:
@@ -43,11 +41,12 @@ def layers(prompt: str) -> list[str]:
         if not parts[0] and len(parts) == 2:  # "while walking, she waves"
             parts = list(split_clauses(parts[1]))[::-1]
     parts = [trimmed(part) for part in parts]
-    if len(parts) != 2 or not all(map(without_subject, parts)):
+    if len(parts) != 2 or not all(split_subject(part)[1] for part in parts):
         return [prompt]
-    told = [with_subject(part, subject_of(parts)) for part in parts]
-    stated = all(is_clause(part) or HELD.match(without_subject(part)) for part in told)
-    return [prompt, *told] if stated else [prompt]
+    subject = subject_of(parts)
+    parts = [with_subject(part, subject) for part in parts]
+    are_actions = all(is_clause(part) or HELD.match(split_subject(part)[1]) for part in parts)
+    return [prompt, *parts] if are_actions else [prompt]
 
 
 def composed(whole: Tensor, parts: Sequence[Tensor], starts: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:

@@ -58,9 +58,7 @@ def join(
         actions = [model.action([text]) for text in model.with_actions(prompt, sampling)]
         firsts.append(len(steps))
         if lengths is None or lengths[k] == 0:
-            condition = actions[0].condition.repeat_interleave(count, dim=0)
-            number = count * (first_sample + k * SAMPLES_PER_WINDOW)
-            tokens = model.count_tokens(condition, None, seed=sampling.seed, first_sample=number) + (BRIDGE if k else 0)
+            tokens = model.sizes(actions[0], None, sampling, first_sample + k * SAMPLES_PER_WINDOW)[0] + (BRIDGE if k else 0)
             parts = [tokens.clamp(max=most)]
         else:
             tokens = model.count_tokens(actions[0].condition, torch.tensor([lengths[k]]))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from pipelines.candidates import best_of
+from pipelines.candidates import best_of, score_spans
 
 if TYPE_CHECKING:
     from pipelines.sampling import SamplingSettings
@@ -54,32 +54,13 @@ def fill(
         inputs = [rows.repeat_interleave(count, 0) for rows in (condition, stop - start, given)]
         drawn = model.draw(*inputs, sampling=sampling, first_sample=sample)
         if count > 1:
-            drawn = drawn[best(model, drawn, inputs[1], given[0, :, 0] < 0, text, inputs[0], count)]
+            new = (given[0, :, 0] < 0).nonzero()[:, 0]  # the new tokens, which have the same positions in all candidates
+            span = [edge.expand(len(drawn)).minimum(inputs[1]) for edge in (new[0], new[-1] + 1)]
+            scores = score_spans(model, [text] * len(drawn), inputs[0], drawn, inputs[1], *span)
+            drawn = drawn[best_of(scores, count)]
         rows, columns = ((positions < stop[:, None]) & (given[..., 0] < 0)).nonzero(as_tuple=True)
         codes[rows, positions[rows, columns], : drawn.shape[2]] = drawn[rows, columns]
     return codes
-
-
-def best(
-    model: TextToMotion, codes: Tensor, tokens: Tensor, new: Tensor, text: str, condition: Tensor, count: int
-) -> Tensor:  # fmt: skip
-    """Return the indices (B,) of the best candidate of each of B motions, which have `count` candidates each.
-
-    Only a part of each candidate is scored: the frames from the first new token to the last new token.
-
-    Args:
-        codes: (B · count, L, Q) codes of the candidates.
-        tokens: (B · count,) lengths of the candidates.
-        new: (L,) mask of the new tokens, which have the same positions in all candidates.
-        text: prompt with which the candidates are compared.
-        condition: (B · count, …) condition of `text`.
-        count: number of candidates of each motion.
-    """
-    columns = new.nonzero()[:, 0].tolist()
-    span = slice(columns[0] * model.tokeniser.stride, (columns[-1] + 1) * model.tokeniser.stride)
-    features, frames = model.features(codes, tokens)
-    motions = [motion[:length][span] for motion, length in zip(features, frames.tolist())]
-    return best_of(model.scorer([text] * len(codes), condition, motions), count)
 
 
 def nearness(frames: int, seams: Sequence[int]) -> Tensor:

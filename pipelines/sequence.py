@@ -21,7 +21,7 @@ from torch import Tensor
 from motion.features import features_to_joints
 from motion.layering import is_gesture
 from motion.skeleton import HUMANML3D
-from pipelines.candidates import best_of
+from pipelines.candidates import best_of, score_spans
 from pipelines.layers import FEATURES, composed
 from pipelines.seams import CONTEXT, SAMPLES_PER_WINDOW
 
@@ -94,6 +94,7 @@ def generate_steps(
     Q, device = model.tokeniser.num_quantizers, sizes.device
     motions = Motions(torch.empty(B, 0, Q, dtype=torch.long, device=device), torch.zeros(B, dtype=torch.long, device=device))
     starts = []
+    comparable = model.fills and model.tokeniser.config.dim == FEATURES  # poses are compared on HumanML3D's skeleton
     for k, actions in enumerate(steps):
         size = sizes[..., k]
         if totals is not None:
@@ -101,8 +102,6 @@ def generate_steps(
             scaled = torch.minimum((left * size / sizes[..., k:].sum(2)).round().long().clamp(min=1), left)
             size = torch.where(totals[:, None] > 0, scaled, size)
         starts.append(motions.tokens)
-        # Poses can be compared only if the skeleton is HumanML3D's.
-        comparable = model.fills and model.tokeniser.config.dim == FEATURES
         bridges = k > 0 and comparable and not (continues and continues[k])
         numbers = {"sampling": sampling, "first_sample": first_sample + k * SAMPLES_PER_WINDOW}
         motions = add_step(model, motions, actions, size, bridges=bridges, **numbers)
@@ -170,8 +169,9 @@ def candidates(
         tokens = context + size
         codes = padded(codes, int(tokens.max()))
         codes[rows] = padded(bridged, codes.shape[1])
-    scores = score_of(model, action, codes, context, tokens).masked_fill(~reachable, -torch.inf)
-    return Candidates(codes, tokens, scores.view(B, C))
+    texts = [text for text in action.texts for _ in range(C)]
+    scores = score_spans(model, texts, condition, codes, tokens, context, tokens)
+    return Candidates(codes, tokens, scores.masked_fill(~reachable, -torch.inf).view(B, C))
 
 
 def padded(codes: Tensor, width: int) -> Tensor:
@@ -179,25 +179,11 @@ def padded(codes: Tensor, width: int) -> Tensor:
     return F.pad(codes[:, :width], (0, 0, 0, max(0, width - codes.shape[1])), value=-1)
 
 
-def score_of(model: TextToMotion, action: Action, codes: Tensor, context: Tensor, tokens: Tensor) -> Tensor:
-    """Return the scores (B · C,) of the frames after the context, and 0 for motions that have no such frames."""
-    C = len(codes) // len(action.texts)
-    features, _ = model.features(codes, tokens)
-    first, end = ((count * model.tokeniser.stride).tolist() for count in (context, tokens))
-    rows = [row for row in range(len(codes)) if first[row] < end[row]]
-    scores = torch.zeros(len(codes), device=codes.device)
-    if rows:
-        motions = [features[row, first[row] : end[row]] for row in rows]
-        condition = action.condition[[row // C for row in rows]]
-        scores[rows] = model.scorer([action.texts[row // C] for row in rows], condition, motions).to(scores)
-    return scores
-
-
 def is_near(model: TextToMotion, given: Tensor, context: Tensor, codes: Tensor, tokens: Tensor) -> Tensor:
     """Whether (N,) the motions `codes` start in a pose near the last pose of their context."""
     last, frames = model.features(given, context)
     first, _ = model.features(codes, tokens)
-    poses = torch.stack((last[torch.arange(len(last)), frames - 1], first[:, 0]))  # (2, N, D)
+    poses = torch.stack((last[torch.arange(len(last), device=last.device), frames - 1], first[:, 0]))  # (2, N, D)
     poses[..., :3] = 0  # the root stands at the origin and has the same heading
     last, first = features_to_joints(poses[..., None, :].float(), HUMANML3D.num_joints)
     return (last - first).norm(dim=-1).mean(dim=(1, 2)) < NEAR

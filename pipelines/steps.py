@@ -87,13 +87,13 @@ def steps(prompt: str) -> list[str]:
     if len(parts) < 2 or not all(parts):
         return [prompt]
     subject = subject_of(parts)
-    told = [with_subject(plain(part), subject) for part in completed(parts)]
-    if not all(map(is_clause, told)):
+    parts = [with_subject(plain(part), subject) for part in completed(parts)]
+    if not all(map(is_clause, parts)):
         return [prompt]
-    if len(told) > MAX_STEPS:
-        note_of_many(prompt, len(told))
+    if len(parts) > MAX_STEPS:
+        note_of_many(prompt, len(parts))
         return [prompt]
-    return told
+    return parts
 
 
 @cache
@@ -142,7 +142,7 @@ def in_order(text: str) -> list[str]:
             continue
         if main and subordinate:
             return [subordinate, main] if swapped else [main, subordinate]
-    if (match := ENDING.search(text)) and without_subject(text[: match.start()]):
+    if (match := ENDING.search(text)) and split_subject(text[: match.start()])[1]:
         return [text[: match.start()], text[match.end() :]]
     stop = AND_STOPS.search(text)
     return [text[: stop.start()], text[stop.end() :]] if stop and GAIT.search(text[: stop.start()]) else [text]
@@ -155,7 +155,7 @@ def completed(parts: Sequence[str]) -> list[str]:
     """
     whole = [parts[0]]
     for part in parts[1:]:
-        words = WORD.findall(without_subject(whole[-1]))
+        words = WORD.findall(split_subject(whole[-1])[1])
         noun = SIDE.search(whole[-1])
         first = WORD.search(part)
         lacks_verb = first and not is_verb(first[0]) and not SUBJECT.match(part) and not PRONOUN.match(part)
@@ -172,8 +172,7 @@ def plain(text: str) -> str:
 
     Removes "starts by", "is done", "has finished". "she has sat down" becomes "she sits down".
     """
-    action = without_subject(text)
-    subject = text[: len(text) - len(action)].strip()
+    subject, action = split_subject(text)
     action = DONE.sub("", BEGINNING.sub("", action, count=1))
     if (match := PERFECT.match(action)) and is_participle(match[1]):
         action = third_person(match[1]) + action[match.end() :]
@@ -184,28 +183,30 @@ def plain(text: str) -> str:
     return f"{subject} {action}".strip()
 
 
-def without_subject(text: str) -> str:
-    """Return a text without its subject. A noun phrase before a verb is a subject too: "a zombie walks" → "walks"."""
+def split_subject(text: str) -> tuple[str, str]:
+    """Split a text into its subject, "" if there is none, and the rest.
+
+    A noun phrase before a verb is a subject too: "a zombie walks" → "a zombie", "walks".
+    """
     if match := SUBJECT.match(text) or PRONOUN.match(text):
-        return text[match.end() :].strip()
+        return match[0].strip(), text[match.end() :].strip()
     if NOUNS.match(text):
         for number, match in enumerate(WORD.finditer(text)):
             if 2 <= number <= 4 and is_third_person(match[0]):
-                return text[match.start() :]
-    return text
+                return text[: match.start()].strip(), text[match.start() :]
+    return "", text
 
 
 def subject_of(parts: Sequence[str]) -> str:
     """Return the first subject of the parts that is not a pronoun; without one, the first pronoun. "": no part has a subject."""
-    subjects = [part[: len(part) - len(without_subject(part))].strip() for part in parts]
-    subjects = sorted(filter(None, subjects), key=lambda subject: bool(PRONOUN.match(subject)))
+    subjects = sorted(filter(None, (split_subject(part)[0] for part in parts)), key=lambda subject: bool(PRONOUN.match(subject)))
     return AUXILIARY.sub("", subjects[0]) if subjects else ""
 
 
 def is_clause(text: str) -> bool:
     """Whether a text has a verb. "repeats" is not accepted, because the action is named elsewhere."""
-    action = without_subject(text)
-    if AUXILIARY.search(text[: len(text) - len(action)].strip()):  # the subject includes "is"
+    subject, action = split_subject(text)
+    if AUXILIARY.search(subject):  # the subject includes "is"
         return bool(action)
     words = WORD.findall(action.lower())
     if words and words[0] in ("with", "who", "that"):  # "a person with the left hand raised walks"
@@ -237,7 +238,7 @@ def with_subject(text: str, subject: str) -> str:
         return text
     if (they := THEY.match(text)) and not PLURAL.match(subject):
         return f"{subject} {third_person(they[1])}{text[they.end() :]}"
-    if without_subject(text) != text or NOUNS.match(text):
+    if split_subject(text)[0] or NOUNS.match(text):
         return text
     if PROGRESSIVE.match(text) or PLACE.match(text):
         return f"{subject} is {text}"

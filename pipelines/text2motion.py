@@ -261,13 +261,10 @@ class TextToMotion:
         the length of the longest training motion, they are shortened in proportion. The steps of a motion can come from different
         candidates, so the motion can be somewhat longer.
         """
-        count = sampling.candidates
         sizes, totals = [], None
         for k, (whole, *_) in enumerate(steps):
-            condition = whole.condition.repeat_interleave(count, dim=0)
-            frames = None if lengths is None or len(steps) > 1 else lengths.repeat_interleave(count)
-            number = count * (first_sample + k * SAMPLES_PER_WINDOW)
-            sizes.append(self.count_tokens(condition, frames, seed=sampling.seed, first_sample=number).view(-1, count))
+            frames = None if len(steps) > 1 else lengths
+            sizes.append(self.sizes(whole, frames, sampling, first_sample + k * SAMPLES_PER_WINDOW))
         sizes = torch.stack(sizes, dim=-1)  # (B, C, K)
         if len(steps) > 1:
             longest = self.length.config.classes - 1  # tokens of the longest motion in training
@@ -285,6 +282,13 @@ class TextToMotion:
         seams = (starts[:, 1:] * self.tokeniser.stride).tolist()
         softened = [soften(row[None, :length], at)[0] for row, length, at in zip(features, frames.tolist(), seams)]
         return pad_sequence(softened, batch_first=True), frames
+
+    def sizes(self, action: Action, lengths: Tensor | None, sampling: SamplingSettings, first_sample: int) -> Tensor:
+        """The numbers of tokens (B, C) of the candidates of an action. See `count_tokens` for `lengths` (B,)."""
+        count = sampling.candidates
+        condition = action.condition.repeat_interleave(count, dim=0)
+        lengths = None if lengths is None else lengths.repeat_interleave(count)
+        return self.count_tokens(condition, lengths, seed=sampling.seed, first_sample=count * first_sample).view(-1, count)
 
     def count_tokens(self, condition: Tensor, lengths: Tensor | None, **sample: int) -> Tensor:
         """Convert `lengths` (B,) in frames to tokens. Lengths of 0, or all if `lengths` is None, are predicted from the condition.
