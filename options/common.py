@@ -104,7 +104,9 @@ class Sampled:
         None, "scale of the random noise that is added to the confidence of each sampled base token; each sampling step keeps the "
         "tokens with the highest sum of confidence and noise; 0: no noise; default: 0, or 4 with the embedded weights",
     )  # fmt: skip
-    topkr: float = option(0.9, "fraction of the codes, 0 to 1, that are not sampled; the least likely codes are not sampled")
+    topkr: float = option(
+        0.9, "fraction of the codes, 0 to 1, that is excluded from sampling, beginning with the least likely code"
+    )
     precision: str = option(
         "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs that support bf16 natively, fp32 on all other devices",
         choices=PRECISIONS,
@@ -128,17 +130,18 @@ class Selected:
 class Prompted(Selected):
     """Flags for the generation of motions from prompts.
 
-    The flags set how many motions are generated for each result, which of these motions is kept, whether the steps of a prompt are
-    generated separately, and whether two simultaneous actions are generated separately.
+    The flags set how many motions are generated for each result, which of these motions is kept, whether the steps of a prompt
+    (actions in sequence) are generated separately, and whether two simultaneous actions are generated separately.
     """
 
     stepwise: bool = option(
-        True, 'generate the steps of a prompt ("squats, then jumps") one after another, and choose among candidates for each '
-        'step; requires a masked transformer that was trained with --infill',
+        True, 'if a prompt describes several actions in sequence ("squats, then jumps"), generate one action after another, and '
+        'keep the best of --candidates motions for each action; requires a masked transformer that was trained with --infill',
     )  # fmt: skip
     layered: bool = option(
-        True, 'generate two simultaneous actions ("walks while waving") separately and, if one of them is a gesture, compose the '
-        'two motions; requires a masked transformer that was trained with --infill',
+        True, 'if a prompt describes two simultaneous actions ("walks while waving"), also generate one motion per action; if one '
+        'of these motions is a gesture, compose the two motions; if not, keep the motion of the whole prompt; requires a masked '
+        'transformer that was trained with --infill',
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from options.common import option
 
 UNITS = ("m", "dm", "cm", "mm", "in", "ft", "cmu")
+CMU_UNIT = "cmu: the unit of CMU's motion captures, 5.6 cm"
 AXES = ("y", "z")
 SKELETONS = ("standard", "symmetric", "fitted")
 
@@ -16,12 +17,13 @@ class InputFiles:
     """Flags that describe input files and override their headers (`motion.files.read.InputOptions`)."""
 
     input_unit: str | None = option(
-        None, "unit of length in input files; default: the unit that the file states or, without one, a unit estimated from the "
-        "body size",
+        None, f"unit of length in input files; {CMU_UNIT}; default: the unit that the file states or, if the file states none, a "
+        "unit estimated from the body size",
         choices=UNITS,
     )  # fmt: skip
     input_up: str | None = option(
-        None, "axis that points up in input files; default: the axis that the file states or, without one, an estimated axis",
+        None, "axis that points up in input files; default: the axis that the file states or, if the file states none, an "
+        "estimated axis",
         choices=AXES,
     )  # fmt: skip
     input_fps: float | None = option(
@@ -37,8 +39,8 @@ class InputFiles:
         "", "skeleton file (.asf) of .amc files; default: the .asf file of the same subject in the folder of the .amc file"
     )
     smpl: str = option(
-        "", "SMPL model file for the skeleton of SMPL and AMASS motions; default: the rest pose in the motion file or, if the "
-        "file has no rest pose, HumanML3D's skeleton",
+        "", "SMPL model file from which the skeleton of SMPL and AMASS motions is taken; default: the skeleton is taken from the "
+        "rest pose in the motion file or, if the file has no rest pose, from HumanML3D",
     )  # fmt: skip
     joint_map: str = option(
         "", "JSON file that maps the joints of an input file to the joints of HumanML3D; needed if the skeleton is not recognised"
@@ -72,7 +74,7 @@ class Rig:
 class WrittenFiles(Rig):
     """Flags that control how motion files are written (`motion.files.export.OutputOptions`)."""
 
-    unit: str = option("cm", "unit of length in .bvh files", choices=UNITS, flags=("--bvh_unit",))
+    unit: str = option("cm", f"unit of length in .bvh files; {CMU_UNIT}", choices=UNITS, flags=("--bvh_unit",))
     smpl: str = option("", "SMPL model file that gives the body shape for --formats smpl; default: the body selected by --skeleton")
 
 
@@ -110,8 +112,9 @@ class Convert(Rig, InputFiles):
     end: float | None = option(None, "end time in the input, in seconds; default: the end of the input")
     caption: str = option("", "text to show in the output; formats that cannot show text ignore this flag")
     unit: str | None = option(
-        None, "unit of length in a .bvh or .npy output; default: cm in .bvh, m in .npy", choices=UNITS, flags=("--bvh_unit",)
-    )
+        None, f"unit of length in a .bvh or .npy output; {CMU_UNIT}; default: cm in .bvh, m in .npy",
+        choices=UNITS, flags=("--bvh_unit",),
+    )  # fmt: skip
     up: str = option("y", "axis that points up in a .bvh or .npy output", choices=AXES)
     fps: float | None = option(None, "frame rate of the output, such as 24, 30 or 60; default: the frame rate of the input")
     skeleton: str = option(

@@ -41,8 +41,9 @@ class Sampling(Selected, Sampled, OutputFiles, Common):
 class GenT2M(Prompted, Sampling):
     """Generate motions from text.
 
-    Without --name, the script uses the only masked transformer in --checkpoints_dir. If there is none, the script uses downloaded
-    weights or, if no weights were downloaded, the embedded weights.
+    Without --name, the script uses the only masked transformer in --checkpoints_dir that was trained or converted with this
+    project. If there is none, the script uses released weights of LaMP or MoMask in --checkpoints_dir or, if there are none, the
+    embedded weights.
     """
 
     text_prompt: str = option("", "prompt that describes the motion")

@@ -1,6 +1,7 @@
 """Legacy flags: flags of the released scripts that are not fields of this project's configs.
 
-The values of some legacy flags must equal the corresponding property of the weights. All other legacy flags are ignored.
+Some legacy flags are only checked: the script stops with an error if the value of such a flag differs from the corresponding
+property of the weights. All other legacy flags are ignored.
 
 `LEGACY` maps the name of a config class to the legacy flags of its script. If legacy flags are given, `options.cli.parse` stores
 their values in the config's dict `legacy`, and prints a note that lists those legacy flags that are ignored.
@@ -17,7 +18,7 @@ class LegacyFlag:
 
     Attributes:
         kind: type of the flag's value.
-        checked: the property of the weights that must equal the flag's value. If `checked` is "", the flag is ignored.
+        checked: the property of the weights that is compared with the flag's value. If `checked` is "", the flag is ignored.
         flags: other names of the flag.
         why: why the flag is ignored.
     """
@@ -34,10 +35,11 @@ class LegacyFlag:
     def help(self) -> str:
         """The flag's help text."""
         if self.checked:
-            return f"optional; must equal this property of the weights: {self.checked}"
+            return f"{self.checked}; optional check: if the weights differ, the script stops with an error"
         return f"accepted but ignored: {self.why}"
 
 
+NOT_STORED = "also used to load a released tokeniser, whose file does not store this value"
 TRAINING = "only training uses this flag"
 EDITING = "motions are edited with edit_t2m.py"
 GUMBEL = LegacyFlag("gumbel_sample", bool, why="the flag would not change the distribution of the samples")
@@ -48,8 +50,8 @@ TOKENISER = (
     LegacyFlag("nb_code", int, "number of codes in each codebook of the tokeniser"),
     LegacyFlag("down_t", int, "number of times the tokeniser halves the frame rate"),
     LegacyFlag("depth", int, "number of residual blocks per stage of the tokeniser"),
-    LegacyFlag("dilation_growth_rate", int, "dilation growth rate of the tokeniser (missing in released files)"),
-    LegacyFlag("vq_act", str, "activation of the tokeniser (missing in released files)", choices=("relu", "silu", "gelu")),
+    LegacyFlag("dilation_growth_rate", int, f"dilation growth rate of the tokeniser; {NOT_STORED}"),
+    LegacyFlag("vq_act", str, f"activation of the tokeniser; {NOT_STORED}", choices=("relu", "silu", "gelu")),
 )
 TOKENISER_NAMES = (
     LegacyFlag("resume_pth", str, "tokeniser on which LaMP was trained (a run or a weights file)"),

