@@ -49,7 +49,7 @@ def action_and_mood(name: str) -> tuple[str, str] | None:
 
 
 def cmu_clips(names: Sequence[str], root: Path) -> list[int]:
-    """Return the indices of CMU's test clips with human captions, which `test_cmu.txt` in the dataset folder lists."""
+    """Return the indices in `names` of CMU's test clips with human captions. `test_cmu.txt` in the dataset folder lists them."""
     listed = root / "test_cmu.txt"
     cmu = set(listed_names(listed)) if listed.is_file() else set()
     return [index for index, name in enumerate(names) if name in cmu]

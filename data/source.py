@@ -69,7 +69,7 @@ def source_of(motion: Motion, spec: DatasetSpec, name: str) -> Source:
 
 
 def from_joints(joints: Tensor, spec: DatasetSpec) -> Source:
-    """Convert joints (T, J, 3) in metres to a source."""
+    """Convert joints (T, J, 3) in metres to a `Source`: compute their features, and retarget the joints if necessary."""
     skeleton = skeleton_for(spec.num_joints)
     similar = skeleton.lengths is None or like_body(joints, skeleton)
     if not similar and skeleton.hubs:

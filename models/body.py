@@ -136,7 +136,8 @@ class BodyLoss(nn.Module):
     Each term is a mean of Euclidean distances, as MPJPE is, and not a mean of squared distances. `mean` and `std` (D,) are the
     mean and standard deviation with which the rows were normalised. The terms are in metres, m/s or m/s²:
 
-    - `positions`: positions of the joints relative to the root, rotated by the integrated heading (MDM's L_pos), as in MPJPE.
+    - `positions`: positions of the joints relative to the root, along world axes (MDM's L_pos), as in MPJPE. The features store
+      these positions along the root's axes; the heading, integrated from angular velocities, rotates them to world axes.
     - `path`: the integrated position of the root.
     - `bones`: bone lengths.
     - `velocity`, `acceleration`: first and second differences of the joints in world space (MDM's L_vel, and the same loss

@@ -266,7 +266,7 @@ class LaMP(nn.Module):
         return torch.cat((torch.full_like(ids[:, :1], self.config.vocab_size - 1), ids[:, 1:]), dim=1)
 
     def query_context(self, context: Tensor, valid: Tensor) -> Tensor:
-        """Query outputs (B, Q, H) for the context (B, L, W) of a text."""
+        """Outputs (B, Q, H) of the queries after attention to the projected outputs of a text, `context` (B, L, W)."""
         return self.qformer.queries(context, valid)[0]
 
     def match_logits(self, ids: Tensor, text_lengths: Tensor, context: Tensor, context_valid: Tensor) -> Tensor:

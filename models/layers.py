@@ -33,7 +33,8 @@ def attention_mask(valid: Tensor, kind: str) -> Tensor:
 
     full      every valid position
     causal    valid positions up to itself
-    additive  every position, even padding; 1 is added to the scores of positions up to itself, as in released LaMP models
+    additive  every position, even padding; the mask contains the numbers 1 (positions up to itself) and 0 (later positions), which
+              are added to the attention scores, as in LaMP's released models
     """
     size = valid.shape[1]
     if kind == "full":

@@ -45,7 +45,7 @@ class MaskedConfig:
     n_heads: int = 8
     dropout: float = 0.2
     cond_drop_prob: float = 0.1
-    attention: str = "causal"  # causal | full | additive
+    attention: str = "causal"  # causal | full | additive (see `models.layers.attention_mask`)
     infill: float = 0.0  # fraction of training samples whose masked tokens lie within one section, as in editing
 
 

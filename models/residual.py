@@ -52,7 +52,7 @@ class Decoding(NamedTuple):
 
     cond_scale: float = 5.0  # guidance scale
     temperature: float = 1.0
-    topkr: float = 0.9  # fraction of the codes that are never sampled, because they are the least likely ones
+    topkr: float = 0.9  # fraction of the codes that is excluded from sampling, beginning with the least likely code
     layers: int | None = None  # number of layers above the base to generate; None: all
 
 
@@ -121,15 +121,20 @@ class ResidualTransformer(nn.Module):
     def history(self, codes: Tensor) -> Tensor:
         """Embed the codes (B, L, q) of layers 0 … q−1, and return the cumulative sums over the layers, (B, L, q, code_dim).
 
-        q is at most Q − 1; the codes are pad_id at padding.
+        The k-th of these sums is the *history* from which layer k is predicted (k = 1 … q). q is at most Q − 1; the codes are
+        pad_id at padding.
         """
         layers = torch.arange(codes.shape[-1], device=codes.device)
         return self.embeddings[layers, codes].cumsum(2)
 
     def hidden(self, history: Tensor, condition: Tensor, valid: Tensor, layer: Tensor | int) -> Tensor:
-        """Outputs (B, L, code_dim) for a history (B, L, code_dim), a condition (zeros: no text) and the mask `valid` (B, L).
+        """Outputs (B, L, code_dim) of the transformer, from which `project` computes logits.
 
-        `layer` in 1 … Q−1 is the layer to predict: (B,), or one int for all samples.
+        Args:
+            history: (B, L, code_dim) sum of the embedded codes of all layers below `layer`.
+            condition: the encoded text; zeros: no text.
+            valid: (B, L) mask of the tokens.
+            layer: the layer to predict, from 1 to Q−1: (B,), or one int for all samples.
         """
         if isinstance(layer, int):
             number = (self.quant_emb.weight[:, layer] + self.quant_emb.bias).expand(len(history), -1)  # (B, D)
@@ -189,8 +194,9 @@ class ResidualTransformer(nn.Module):
     def generate(self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
         """Generate the layers above the base codes (B, L). Returns the codes of all layers (B, L, Q).
 
-        Codes are −1 beyond `lengths` and where a layer adds nothing. Positions where `given` (B, L, Q) has a base code keep the
-        given codes in all layers. `options` are `seed`, `first_sample` (both 0 by default), and fields of `Decoding`.
+        Codes are −1 beyond `lengths`. If the model samples padding for a token in a layer, this code is also −1, and the layer adds
+        nothing to the latent of the token. Positions where `given` (B, L, Q) has a base code keep the given codes in all layers.
+        `options` are `seed`, `first_sample` (both 0 by default), and fields of `Decoding`.
         """
         tensors, settings = self.inputs(base, condition, lengths, given, **options)
         codes = self.graphs(self._all_layers, tensors, *settings)

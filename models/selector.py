@@ -1,9 +1,10 @@
 """The selector: scores how well motions match texts, so that the best of several generated motions can be selected.
 
-The selector compares a text with the *profile* of a motion (`motion.facts.profile`), which states what the joints show: directions,
-turns, counted actions, heights of the hands. Two networks map the text's condition and the profile to unit vectors, and the score
-is the scaled cosine of the two vectors. The networks are trained like CLIP (Radford et al. 2021), with the symmetric InfoNCE loss.
-The text network is a single linear layer, because a deeper network understands paraphrases less well (docs/experiments.md).
+The selector compares a text with the *profile* of a motion (`motion.facts.profile`). A profile states what the joints show:
+directions, turns, numbers of repetitions, heights of the hands. Two networks map the text's condition and the profile to unit
+vectors, and the score is the scaled cosine of the two vectors. The networks are trained like CLIP (Radford et al. 2021), with the
+symmetric InfoNCE loss. The text network is a single linear layer, because a deeper network understands paraphrases less well
+(docs/experiments.md).
 """
 
 from __future__ import annotations

@@ -93,7 +93,8 @@ def retarget(joints: ndarray, skeleton: Skeleton, offsets: ndarray) -> ndarray:
 
     Bone directions are kept, except in pelvis and chest. Pelvis and chest are rigid, and each of them gets the rotation that fits
     its bones best. The path of the root is scaled by the ratio of the leg lengths, to keep the feet on the floor. If the new pelvis
-    has another shape, the root is moved so that the midpoint of the hips stays in place; otherwise, standing feet would slide.
+    has another shape, the root is moved so that the midpoint of the hips stays in place. Without this correction, standing feet
+    would slide.
     """
     bones = offsets_of(joints, skeleton)
     lengths = norm(offsets)

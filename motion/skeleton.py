@@ -79,7 +79,7 @@ class Skeleton:
 
     @cached_property
     def paths(self) -> tuple[tuple[float, ...], ...]:
-        """Matrix (J, J): row j has a 1 for each bone from the root to joint j; a bone has the index of its end joint."""
+        """Matrix (J, J): entry (j, k) is 1 if the bone that ends at joint k is on the path from the root to joint j, and else 0."""
         rows = [[0.0] * self.num_joints for _ in self.bones]
         for joint, parent in enumerate(self.parents[1:], start=1):
             rows[joint] = rows[parent].copy()

@@ -24,7 +24,8 @@ class Record:
                       "frames": 60, "fps": 20, "seed": 3407, "known": null, "made_by": "<key of provenance>"}],
          "provenance": {"<key>": {"command": ..., "revision": ..., "weights": [...], "date": ..., ...}}}
 
-    Paths are relative to the folder, with forward slashes. `provenance` maps keys to results of `utils.provenance.provenance`.
+    The paths in `files` are relative to the result folder `folder` and have forward slashes. `provenance` maps keys to results of
+    `utils.provenance.provenance`.
     """
 
     def __init__(self, folder: Path, provenance: dict[str, Any]):

@@ -1,10 +1,10 @@
 """Select the run that a script uses.
 
-If the user names a run, the script uses this run. Otherwise, the script uses the run of the required kind in
-`<checkpoints_dir>/<dataset>/`. If this folder contains no such run, the script uses a downloaded release in this folder. If there
-is no release either, the script uses the embedded weights in `assets/demo`. If the folder contains several runs of the required
-kind, an error lists these runs. A damaged file is reported as damaged, not as missing. The kind of a run is read from the weights
-file; the name of the run does not matter.
+If the user names a run, the script uses this run. If not, the script uses the run of the required kind in
+`<checkpoints_dir>/<dataset>/` that was trained or converted with this project. If this folder contains no such run, the script uses
+released weights of LaMP or MoMask (.tar or .pth files) in this folder. If there are none, the script uses the embedded weights in
+`assets/demo`. If the folder contains several runs of the required kind, an error lists these runs. A damaged file is reported as
+damaged, not as missing. The kind of a run is read from the weights file; the name of the run does not matter.
 """
 
 from __future__ import annotations

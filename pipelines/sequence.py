@@ -224,9 +224,11 @@ def compose(model: TextToMotion, drawn: Sequence[Candidates], context: Tensor) -
 
 
 def best_parts(model: TextToMotion, parts: Sequence[Candidates], context: Tensor) -> list[Motions]:
-    """Return the best candidates of two simultaneous actions.
+    """Return the best candidate of each of two simultaneous actions.
 
-    The action that more often is a gesture is represented by a candidate that is a gesture, if there is any.
+    The candidates of both actions are tested for gestures (`is_gesture`). For the action with more candidates that are gestures,
+    only these candidates are considered. For the other action, all candidates are considered. If both actions have the same number
+    of such candidates, all candidates of both actions are considered.
     """
     gestures = []
     for part in parts:

@@ -1,8 +1,9 @@
 """Compositions of the `open` dataset: several actions in sequence, or the arms of one clip combined with the legs of another.
 
-Pieces of training clips (`prepare/pieces.py`) are joined where their poses and velocities match best (`prepare/splice.py`). Pieces
-that do not fit are rejected, and other pieces are drawn. Captions describe the actions of the pieces
-(`prepare/compose_captions.py`). A composition depends only on the random seed, the number of the composition and the clips.
+A piece is the part of a training clip in which one action is performed (`prepare/pieces.py`). Randomly chosen pieces are joined
+where their poses and velocities match best (`prepare/splice.py`). If pieces do not fit together, they are rejected, and other
+pieces are chosen. Captions describe the actions of the pieces (`prepare/compose_captions.py`). A composition depends only on the
+random seed, the number of the composition and the clips.
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ class Composed:
 def compose(clips: Sequence[Clip], fraction: float, seed: int = 0, process: Process = map) -> list[Composed]:
     """Return compositions of `clips`, which must be in the training split and have the joints that are stored in the dataset.
 
-    `fraction` is the number of compositions divided by the total number of clips and compositions. If no pieces fit for some
-    compositions, fewer compositions are returned. `process` works like `map` and runs the jobs. Raises `UserError` if `fraction` is
-    not from 0 to 0.9.
+    `fraction` is the number of compositions divided by the total number of clips and compositions. If no pieces fit together for
+    some compositions, fewer compositions are returned. `process` works like `map` and runs the jobs. Raises `UserError` if
+    `fraction` is not from 0 to 0.9.
     """
     if not 0 <= fraction <= 0.9:
         raise UserError(f"fraction of compositions {fraction}: outside 0 to 0.9; choose a value such as 0.3")
@@ -78,7 +79,11 @@ def compose(clips: Sequence[Clip], fraction: float, seed: int = 0, process: Proc
 
 
 def draw_all(numbers: Sequence[int], clips: Sequence[Clip], seed: int) -> list[Composed]:
-    """Draw the compositions with the given `numbers`. If no pieces fit for a number, this number is skipped."""
+    """Generate one random composition for each of the given `numbers`, from pieces (`prepare.pieces`) of `clips`.
+
+    A number is part of the composition's name and of its random seed. If no pieces fit together for a number, the result contains
+    no composition for this number.
+    """
     pieces = Pieces(clips)
     if not pieces.clips:
         return []
@@ -87,7 +92,7 @@ def draw_all(numbers: Sequence[int], clips: Sequence[Clip], seed: int) -> list[C
 
 
 def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
-    """Draw one composition. Returns None if no pieces fit within `DRAWS` draws."""
+    """Generate one composition of randomly chosen pieces. Returns None if `DRAWS` choices of pieces do not fit together."""
     for number in range(DRAWS):
         if number % PATIENCE == 0:
             kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
@@ -100,7 +105,7 @@ def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
 
 
 def actions_of(pieces: Pieces, rng: random.Random, kind: str) -> list[str]:
-    """Draw the actions of a composition of this kind: a gait and a gesture for an overlay, otherwise actions in temporal order."""
+    """Choose random actions for a composition of this kind: a gait and a gesture for an overlay; for other kinds, a sequence."""
     if kind == "overlay":
         return [pieces.action(rng, GAITS), pieces.action(rng, GESTURES, RARE)]
     if kind == "repeat":
@@ -118,7 +123,7 @@ def actions_of(pieces: Pieces, rng: random.Random, kind: str) -> list[str]:
 
 
 def outing(pieces: Pieces, rng: random.Random) -> list[str]:
-    """Draw a walk or run and another action, in either order."""
+    """Choose a walk or run and another action at random, in either order."""
     action = pieces.action(rng, [name for name in pieces.clips if name not in (*GAITS, *COURSES)], RARE)
     actions = [pieces.action(rng, STRAIGHT_ON), action]
     walks_last = action in UP or (action not in FOLLOWS and rng.random() < 0.5)
@@ -127,7 +132,7 @@ def outing(pieces: Pieces, rng: random.Random) -> list[str]:
 
 # ------------------------------------------------------------------------------------------------------------ sequences
 def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str]) -> Composed | None:
-    """Join pieces that show the given actions, in sequence. Returns None if the drawn pieces do not fit."""
+    """Join randomly chosen pieces that show the given actions, in sequence. Returns None if these pieces do not fit together."""
     if not all(actions):
         return None
     counted = len(set(actions)) == 1 and actions[0] in COUNTED
@@ -234,7 +239,7 @@ def extend(strand: Strand | None, candidates: Sequence[Piece]) -> Strand | None:
 
 # -------------------------------------------------------------------------------------------------- at the same time
 def overlay(pieces: Pieces, name: str, rng: random.Random, gait: str, gesture: str) -> Composed | None:
-    """Combine a gait of the legs with a gesture of the arms. Returns None if the drawn pieces do not fit."""
+    """Combine a gait of the legs with a gesture of the arms. Returns None if the randomly chosen pieces do not fit together."""
     below, above = ((pieces.draw(rng, action) or [None])[0] for action in (gait, gesture))
     if below is None or above is None:
         return None

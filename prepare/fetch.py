@@ -23,7 +23,7 @@ AGENT = "Mozilla/5.0"  # some servers refuse Python's default user agent
 
 
 class WebPage(Exception):
-    """Raised if the server sends a web page. The argument is the text of the page."""
+    """Raised if the server sends a web page instead of the requested file. The argument is the text of the page."""
 
 
 def fetch(url: str, path: Path) -> None:

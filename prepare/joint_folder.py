@@ -49,8 +49,9 @@ class JointFile:
 def joint_files(folder: Path, segments: dict[str, list[Segment]] | None = None) -> Iterator[JointFile]:
     """Return the motion files that the captions.csv of a folder lists. If there is no captions.csv, use the clips.csv.
 
-    `segments` are HumanML3D's segments by CMU capture (such as 60_01), in addition to the segments in pairs.json. Raises
-    `UserError` if the folder or both tables are missing, or if the table is malformed.
+    `segments` maps the names of CMU captures (such as 60_01) to HumanML3D's segments of these captures. With clips.csv, these
+    segments and the segments in pairs.json are both used. Raises `UserError` if the folder or both tables are missing, or if the
+    table is malformed.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -147,7 +148,10 @@ def listed_files(folder: Path, segments: dict[str, list[Segment]]) -> Iterator[J
 
 
 def read_pairs(path: Path) -> dict[str, list[Segment]]:
-    """Read HumanML3D's segments and their captions, by CMU capture. If the file does not exist, return {}."""
+    """Read HumanML3D's segments and their captions from pairs.json; the keys of the result are the names of CMU captures.
+
+    If the file does not exist, returns {}.
+    """
     if not path.is_file():
         return {}
     segments = defaultdict(list)

@@ -94,8 +94,11 @@ def draw_by_action(takes: list[Take]) -> dict[str, str]:
 
 
 def actions_of(takes: list[Take]) -> tuple[str, ...]:
-    """Actions that the labels of a capture and of its copies name. A capture of a user's own dataset has no such label; for this
-    capture, the labels or captions of its sections are searched."""
+    """Return the actions that are named in the labels of `takes`, which are a capture and its copies.
+
+    The captures of a user's own dataset have no such labels. For these captures, the function searches the labels or captions of
+    the sections.
+    """
     words = [(take.label, take.source) for take in takes]
     sections = [segment for take in takes if not take.label and not take.reserved for segment in take.segments]
     words += [(segment.label or " ".join(segment.captions), "") for segment in sections]

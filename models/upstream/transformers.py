@@ -55,7 +55,7 @@ def _sizes(state: State) -> dict[str, int]:
 
 
 def masked_from(state: State, *, n_heads: int = 6, attention: str = "full", stride: int = 4) -> MaskedTransformer:
-    """Build MoMask's masked transformer; with `attention="additive"`, build LaMP's masked transformer."""
+    """Build MoMask's masked transformer; with `attention="additive"` (see `models.layers.attention_mask`), build LaMP's."""
     state = _renamed(state)
     settings = {"n_heads": n_heads, "attention": attention, "stride": stride}
     config = MaskedConfig(nb_code=len(state["token_emb.weight"]) - 2, **settings, **_sizes(state))

@@ -61,7 +61,11 @@ def read(name: str) -> str:
 
 
 def skeleton_data(skeleton: Skeleton) -> dict:
-    """A skeleton as data for the page's script: limbs, the joint to which each additional point belongs, feet, joint names."""
+    """A skeleton as data for the page's script: limbs, joints of the feet, joint names, and the owners of the additional points.
+
+    Additional points, such as the palm of a hand, are points of the drawn body that are not joints (`extra_points`). The owner of
+    such a point is the joint to whose bone the point belongs.
+    """
     body = limbs(skeleton)
     rows = zip(body.ends.tolist(), body.radii.tolist(), body.parts, body.trunk.tolist())
     return {
