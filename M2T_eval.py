@@ -115,7 +115,7 @@ def load_captioner(config: EvalM2T, loader: Loader) -> MotionToText:
 def scores(
     real: Pass, clips: CaptionedClips, judge: Judge, bert: BertScores, kinds: list[str]
 ) -> dict[str, dict[str, float]]:
-    """Scores of the generated captions ("ours") and of human captions ("people") in one pass, by metric.
+    """Scores of the generated captions ("ours") and of human captions ("people") in one pass, keyed by metric.
 
     `kinds` are the kinds of references (`--references`). Names of language metrics end with the kind, such as "BLEU-1 (raw)".
     """

@@ -38,7 +38,7 @@ EVALUATOR = re.compile(r"(eval_\w+?)_((?:motion|movement|text)_encoder)")
 
 
 def layouts(folder: Path) -> dict[str, dict[str, dict[str, list[int]]]]:
-    """Return the shapes of tensors by layout, checkpoint key and tensor name. Raises `UserError` if there are none."""
+    """Return the shapes of tensors, keyed by layout, checkpoint key and tensor name. Raises `UserError` if there are none."""
     result = defaultdict(dict)
     for path in sorted(folder.glob("*.txt")):
         lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if "\t" in line]

@@ -1,4 +1,4 @@
-"""Compute sampling weights that draw rare actions more often, and draw the clips of an epoch with these weights.
+"""Compute sampling weights with which rare actions are sampled more often, and sample the clips of an epoch with these weights.
 
 The file `actions.csv` in a dataset folder has one row per clip. Its columns include `clip` (name of the clip), `action` (main
 action of the clip) and `source` (name of the source dataset).
@@ -38,12 +38,14 @@ def sampling_weights(
     names: Sequence[str], folder: Path, balance: bool = True, compositions: float | None = None,
     sizes: Sequence[float] | None = None,
 ) -> np.ndarray | None:  # fmt: skip
-    """Return the sampling weight of each clip, 1 on average, or None if all clips are drawn equally often.
+    """Return the sampling weight of each clip, 1 on average, or None if all clips are sampled equally often.
 
     Args:
-        balance: draw each action in proportion to the square root of its size, which is the sum of the sizes of its clips. All
-            clips without an action count as a single action. Without `actions.csv`, all clips are drawn equally often.
-        compositions: fraction of the samples that are compositions (listed in `composed.txt`). If None, this fraction is not fixed.
+        balance: sample each action with a probability proportional to the square root of its size. The size of an action is the
+            sum of the sizes of its clips. All clips without an action count as a single action. Without `actions.csv`, all clips
+            are sampled equally often.
+        compositions: fraction of the samples that are compositions, which are clips composed of other clips (listed in
+            `composed.txt`). If None, this fraction is not fixed.
         sizes: (N,) sizes of the clips, such as lengths in frames. If None, every clip has size 1.
 
     Raises `UserError` if `compositions` is above 0 but no clip is a composition, or if `compositions` is below 1 but every clip is
@@ -67,7 +69,7 @@ def sampling_weights(
 
 
 def balanced_weights(names: Sequence[str], folder: Path, sizes: np.ndarray) -> np.ndarray:
-    """Return weights (N,), 1 on average, that draw each action in proportion to the square root of the size of this action."""
+    """Return weights (N,), 1 on average, with which an action's probability is proportional to the square root of its size."""
     by_name = read_actions(folder)
     actions = [by_name.get(name) or by_name.get(name.partition("_")[2], "") for name in names]  # B_000123: part of clip 000123
     totals = Counter()
@@ -78,9 +80,9 @@ def balanced_weights(names: Sequence[str], folder: Path, sizes: np.ndarray) -> n
 
 
 def weighted_epoch(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw N indices by systematic resampling with weights (N,), and return these indices in random order.
+    """Sample N indices by systematic resampling with weights (N,), and return these indices in random order.
 
-    Index i is drawn `weights[i] / weights.mean()` times, rounded up or down; equal weights give a permutation. Copies of an index
+    Index i is sampled `weights[i] / weights.mean()` times, rounded up or down; equal weights give a permutation. Copies of an index
     are spread evenly over the epoch.
     """
     ends = np.cumsum(weights / weights.mean())

@@ -19,7 +19,7 @@ Words = Callable[[Sequence[Sequence[str]]], dict[str, Tensor]]  # B captions as 
 
 
 class ClipBatches:
-    """Endless shuffled batches of clip indices. With `weights` (N,), an epoch draws clips in proportion to their weights.
+    """Endless shuffled batches of clip indices. With `weights` (N,), an epoch samples clips in proportion to their weights.
 
     If the batches of an epoch need more clips than the epoch has, some clips are in two batches. If a batch is larger than the
     split, the batch contains some clips more than once. `batch_clips(index)` is a pure function of its argument; each rank gets a
@@ -55,7 +55,7 @@ class MatchingBatches(ClipBatches):
     """Endless shuffled batches of cropped clips, each with a random caption, as in the published protocol.
 
     The negatives of a clip are the other clips in its batch, so no batch should contain a clip twice. With unequal `weights`
-    (N,), however, an epoch draws some clips several times, and a few batches contain a clip twice. Raises `UserError` if one step
+    (N,), however, an epoch samples some clips several times, and a few batches contain a clip twice. Raises `UserError` if one step
     of all ranks needs more clips than the split has.
     """
 

@@ -133,8 +133,8 @@ class CaptionedCrops:
     """Endless shuffled batches of cropped clips, each with a random caption; subclasses define what a batch contains.
 
     Samples of similar size share a batch, so that batches need little padding. Without `weights`, no step of all ranks contains a
-    clip twice, unless a step needs more clips than the split has. With `weights` (N,), an epoch draws clips in proportion to their
-    weights and spreads copies of a clip over the epoch. `crops(index)` is a pure function of its argument; each rank gets a
+    clip twice, unless a step needs more clips than the split has. With `weights` (N,), an epoch samples clips in proportion to
+    their weights and spreads copies of a clip over the epoch. `crops(index)` is a pure function of its argument; each rank gets a
     different part of the batch.
     """
 
@@ -177,7 +177,7 @@ class CaptionedCrops:
         return self.draw_crops(clips, captions, np.random.default_rng((self.seed, index, self.rank)))
 
     def draw_captions(self, clips: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """Draw the index of a random caption for each of the clips (N,); returns an array (N,)."""
+        """Choose a random caption for each of the clips (N,); returns the indices of these captions, (N,)."""
         return generator.integers(self.first_caption[clips], self.first_caption[clips + 1])
 
     def draw_crops(self, clips: np.ndarray, captions: np.ndarray, generator: np.random.Generator) -> Crops:

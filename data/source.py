@@ -27,7 +27,7 @@ LIKE = 0.1
 
 @dataclass(frozen=True)
 class Source:
-    """A motion as features (T, D) and joints (T, J, 3)."""
+    """The motion from which an edit starts, as features (T, D) and joints (T, J, 3)."""
 
     features: Tensor
     joints: Tensor

@@ -101,7 +101,7 @@ def crop_length(length: int | np.ndarray, double: bool | np.ndarray, unit: int =
 
 
 def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Draw crops as in the published protocol; returns the first frames `(B,)` and the lengths `(B,)` of the crops.
+    """Choose random crops as in the published protocol; returns the first frames `(B,)` and the lengths `(B,)` of the crops.
 
     The argument `double` of `crop_length` is True with probability 1/3.
     """

@@ -150,7 +150,7 @@ def matching_scores(text: Tensor, real: Pass) -> Scores:
 def human_baseline(real: Pass, captions: list[list[Caption]]) -> tuple[list[str], list[list[Caption]]]:
     """Return (candidates, references) for the scores of human captions. Clips with a single caption are skipped.
 
-    The candidate of a clip is the caption that was drawn in the pass; the references are the other captions of the clip.
+    The candidate of a clip is the caption that the pass chose at random; the references are the other captions of the clip.
     """
     references = [[caption for caption in of_clip if caption.text != drawn] for drawn, of_clip in zip(real.captions, captions)]
     candidates = [drawn for drawn, of_clip in zip(real.captions, references) if of_clip]

@@ -156,7 +156,7 @@ class BodyLoss(nn.Module):
         self.register_buffer("std", torch.as_tensor(std), persistent=False)
 
     def forward(self, rows: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """Loss terms by name, for predicted `rows` and `target` rows (B, T, D). `mask` (B, T, 1) is False at padding."""
+        """Loss terms, keyed by name, for predicted `rows` and `target` rows (B, T, D). `mask` (B, T, 1) is False at padding."""
         with torch.autocast(rows.device.type, enabled=False):
             joints, truth = self._joints(rows), self._joints(target)
             root, true_root = joints[:, :, :1], truth[:, :, :1]

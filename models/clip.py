@@ -160,7 +160,7 @@ FUNCTIONS = {
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a weights file by name, on the CPU, without running code from the file."""
+    """Read the tensors of a weights file on the CPU, without running code from the file. The result is keyed by tensor name."""
     with zipfile.ZipFile(path) as archive:
         scripts = [name for name in archive.namelist() if name.endswith("/constants.pkl")]
         if not scripts:

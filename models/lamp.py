@@ -142,7 +142,7 @@ class LaMP(nn.Module):
         return not self.config.released
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the sum of the losses that the config lists, and each loss by name."""
+        """Return the sum of the losses that the config lists, and a dict of these losses, keyed by name."""
         names = self.config.losses
         # The padding (see `utils.padding`) can exceed the table of positions.
         ids, caption = batch["ids"][:, : self.config.max_position_embeddings], batch["caption"]

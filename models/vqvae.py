@@ -255,7 +255,7 @@ class MotionTokeniser(nn.Module):
         return self.decode_vectors(quantised.vectors, lengths), quantised
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the sum of the weighted loss terms, and the terms by name.
+        """Return the sum of the weighted loss terms, and a dict of the terms, keyed by name.
 
         The terms are the smooth-L1 losses on features and on joint positions, the commitment loss and, if set, the terms of `body`.
         Padding is ignored.

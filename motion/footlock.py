@@ -134,8 +134,8 @@ def corrections(feet: ndarray, stands: ndarray, penalty: ndarray, fps: float) ->
     """Corrections of heels and of toes, (T, 2, 3) each, that keep `feet` (T, 4, 3) still where `stands` (T - 1, 4) is true.
 
     `penalty` (T, 2) weights the size of each foot's corrections. While the toes of a foot stand, they determine the correction of
-    the whole foot; otherwise the heel determines it. In a second step, the heel gets additional corrections that keep the heel
-    still while the heel stands. No foot goes below the floor.
+    the whole foot; while the toes do not stand, the heel determines it. In a second step, the heel gets additional corrections that
+    keep the heel still while the heel stands. No foot goes below the floor.
     """
     feet, stands = (rearrange(part, "t (side part) ... -> part side t ...", part=2) for part in (feet, stands))
     steps = np.diff(feet, axis=2)  # (2, 2, T - 1, 3): of heels and of toes

@@ -42,7 +42,7 @@ class DatasetSpec:
 
     @property
     def slices(self) -> dict[str, slice]:
-        """The columns of each feature group by name, in order."""
+        """The columns of each feature group, keyed by the name of the group, in order."""
         J = self.num_joints
         widths = {"root": 4, "joints": 3 * (J - 1), "rotations": 6 * (J - 1), "velocities": 3 * J, "contacts": 4}
         return {name: slice(end - widths[name], end) for name, end in zip(widths, accumulate(widths.values()))}

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 PRECISIONS = ("auto", "fp32", "bf16")
 DATASETS = ("t2m", "kit", "open", "synthetic")
+DATASET_HELP = "t2m: HumanML3D; kit: KIT-ML; open, synthetic: the datasets of these names in docs/data.md"
 
 
 def option(
@@ -40,7 +41,7 @@ class Common:
     """
 
     name: str = option("", "name of the run to train; its folder is <checkpoints_dir>/<dataset_name>/<name>")
-    dataset_name: str = option("t2m", "dataset", choices=DATASETS)
+    dataset_name: str = option("t2m", f"dataset; {DATASET_HELP}", choices=DATASETS)
     checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
     gpu_id: int | None = option(None, "index of the CUDA device; -1 selects the CPU; default: 0 if CUDA is available, otherwise -1")
     seed: int = option(3407, "random seed")

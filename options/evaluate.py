@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from options.common import DATASETS, BertScored, Common, Configured, Judged, OnDataset, Sampled, Split, Tabled, option
+from options.common import DATASET_HELP, DATASETS, BertScored, Common, Configured, Judged, OnDataset, Sampled, Split, Tabled, option
 from options.files import SKELETONS, InputFiles, WrittenFiles
 from options.generate import Captioning
 
@@ -30,7 +30,7 @@ class StoreSplits(OnDataset):
         "evaluator run (train_evaluator.py --name) that computes the embeddings; if you distribute this evaluator with rounded "
         "weights, name the run with the rounded weights",
     )
-    dataset_name: str = option("open", "dataset", choices=DATASETS)
+    dataset_name: str = option("open", f"dataset; {DATASET_HELP}", choices=DATASETS)
     checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
     splits: list[str] = option(["test"], "splits to store", nargs="+")
 
@@ -113,7 +113,8 @@ class EvalRetrieval(Tabled, InputFiles, WrittenFiles, OnDataset, Configured, Com
     motions: str = option("", "folder of the motion files that --query searches; default: the motions of the dataset")
     top: int = option(5, "number of best matches to return for --query")
     formats: list[str] = option(
-        [], "file formats in which the matches are written; default: the matches are printed and no files are written",
+        [], "file formats in which the matches are written; html: one page with all matches; smpl: an .npz file in AMASS's layout; "
+        "fbx: needs Blender; default: the matches are printed and no files are written",
         choices=("html", "npy", "bvh", "glb", "smpl", "fbx", "mp4", "gif", "png"), nargs="+",
     )  # fmt: skip
     skeleton: str = option(
@@ -136,7 +137,7 @@ class EvalM2T(Tabled, BertScored, Judged, Split, OnDataset, Configured, Captioni
         "captioner run to evaluate; if --resume_trans is given, --name only sets the name of the result folder",
         flags=("--exp_name",),
     )
-    dataset_name: str = option("t2m", "dataset", choices=DATASETS, flags=("--dataname",))
+    dataset_name: str = option("t2m", f"dataset; {DATASET_HELP}", choices=DATASETS, flags=("--dataname",))
     out_dir: str = option(
         "", "folder for results; they are written to <out_dir>/<dataset_name>/<name>/eval; default: --checkpoints_dir"
     )

@@ -61,8 +61,10 @@ class Rig:
         choices=SKELETONS,
     )  # fmt: skip
     bone_names: str = option(
-        "mixamo", "naming scheme of the bones in written files", choices=("mixamo", "mixamorig", "plain", "unreal")
-    )
+        "mixamo", "naming scheme of the bones in written files, with the left upper arm as an example; mixamo: LeftArm; mixamorig: "
+        "mixamorig:LeftArm; plain (SMPL's names): left_shoulder; unreal (names of Unreal's mannequin): upperarm_l",
+        choices=("mixamo", "mixamorig", "plain", "unreal"),
+    )  # fmt: skip
     root: str = option(
         "keep", "bone that stores the horizontal movement of the body; keep: the hips; in_place: no bone, so the body stays in "
         "place; bone: an additional root bone",

@@ -35,14 +35,14 @@ class BuildOpen:
     )
     hdm05: str = option("", "folder of the cut takes of HDM05, as ASF/AMC files or as .tar archives of such files")
     joints: str = option(
-        "", "folder that contains joint arrays or motion files, and a table captions.csv or clips.csv; a folder with clips.csv may "
-        "also contain pairs.json",
+        "", "folder that contains joint arrays or motion files, and a table captions.csv or clips.csv (see docs/data.md); a folder "
+        "with clips.csv may also contain pairs.json, a list of HumanML3D's segments of the motions, with captions",
     )  # fmt: skip
     texts: str = option(
         "", "folder of HumanML3D's index.csv, split files and captions (texts/, texts.zip or texts.tar.gz); required with --cmu",
     )  # fmt: skip
     compositions: float = option(
-        0.0, "fraction of the training clips, 0 to 0.9, that are compositions; a composition is made of two or three other clips"
+        0.0, "fraction of the training clips, 0 to 0.9, that are compositions (clips composed of two or three other clips)"
     )
     out: str = option(
         "", "output folder; an older dataset in this folder is replaced; default: the folder of the dataset under dataset/"

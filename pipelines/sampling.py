@@ -16,13 +16,13 @@ class SamplingSettings:
         time_steps: number of sampling steps of the masked transformer.
         cond_scale, res_cond_scale: guidance scales of the base and the residual codes; 1: no guidance.
         temperature: sampling temperature; higher values give more varied motions.
-        topkr: fraction of the codes, from 0 to 1, that are never sampled; these are the least likely codes.
+        topkr: fraction of the codes, from 0 to 1, that is excluded from sampling, beginning with the least likely code.
         seed: random seed. The seed and the sample number of a motion determine the motion.
         choice_temperature: initial scale of the Gumbel noise that is added to the log confidences; 0: no noise. At each step, the
             masked transformer keeps the tokens with the highest noisy confidences.
         stepwise: generate the steps of a prompt ("squats, then jumps") one after the other, if the weights can fill gaps.
-        layered: generate two simultaneous actions ("walks while waving") separately and compose them, if the weights can fill gaps
-            and one of the actions is a gesture.
+        layered: if a prompt describes two simultaneous actions ("walks while waving") and the weights can fill gaps, also generate
+            one motion per action; if one of these motions is a gesture, compose the two motions.
         candidates: number of motions that `generate` makes for each step of a prompt and for each of two simultaneous actions. The
             motion with the highest score is kept. In an edit, each window has this number
             of candidates.

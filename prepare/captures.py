@@ -87,7 +87,7 @@ def read_index(path: Path) -> list[Clip]:
 
 @dataclass(frozen=True)
 class Sources:
-    """What captures are read from: a folder of joint arrays, a folder of AMASS motions, and the body models by gender."""
+    """What captures are read from: a folder of joint arrays, a folder of AMASS motions, and one body model per gender."""
 
     joints: Path | None = None
     amass: Path | None = None

@@ -51,7 +51,7 @@ def load_clip_joints(folder: Path, name: str) -> np.ndarray:
 
 
 def make_captions(clips: Sequence[Clip], folder: Path, process: Process) -> dict[str, tuple[str, ...]]:
-    """Return the captions of each clip, by clip name.
+    """Return the captions of each clip, keyed by clip name.
 
     For clips without human captions, captions are generated from the action or label, the style and the joints. A clip of the
     training split gets more generated captions than a clip of another split.

@@ -96,7 +96,7 @@ def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
     for number in range(DRAWS):
         if number % PATIENCE == 0:
             kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
-        if number % TRIES == 0:  # otherwise, actions that seldom fit together would become rare
+        if number % TRIES == 0:  # with new actions in every draw, actions that seldom fit together would become rare
             actions = actions_of(pieces, rng, kind)
         result = overlay(pieces, name, rng, *actions) if kind == "overlay" else chain(pieces, name, rng, actions)
         if result and result.captions:

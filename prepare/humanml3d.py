@@ -75,7 +75,7 @@ def open_sources(options: BuildHumanML3D) -> Sources:
 
 
 def read_captions(path: Path) -> dict[str, bytes]:
-    """Return the content of caption files by clip name.
+    """Return the content of caption files, keyed by clip name.
 
     `path` is a folder of caption files, or a .zip or .tar.gz archive that contains a folder `texts` of caption files.
     """

@@ -18,7 +18,10 @@ EXAMPLES = 8  # maximum number of examples of each problem
 def report(
     takes: Sequence[Take], clips: Sequence[Clip], captions: int, segments: Mapping[str, Sequence[Segment]]
 ) -> list[str]:
-    """Return the lines of the report. `captions` is the number of captions; `segments` are HumanML3D's segments by CMU capture."""
+    """Return the lines of the report.
+
+    `captions` is the number of captions; `segments` maps the names of CMU captures to HumanML3D's segments of these captures.
+    """
     lines = []
     for source in sorted({take.source for take in takes}):
         lines += report_source([take for take in takes if take.source == source], [clip for clip in clips if clip.source == source])

@@ -65,9 +65,10 @@ def read_bandai(file: RawFile) -> Take:
 
 
 def cmu_segments(texts: Path, published: dict[str, bytes]) -> Segments:
-    """Return HumanML3D's segments by CMU capture (such as 60_01), from index.csv and the splits in the folder `texts`.
+    """Return a dictionary from the names of CMU captures (such as 60_01) to HumanML3D's segments of these captures.
 
-    `published` is the content of HumanML3D's caption files, by clip name.
+    The segments are read from index.csv and the split files in the folder `texts`. `published` maps clip names to the content of
+    HumanML3D's caption files.
     """
     split_of = {name: split for split, names in read_splits(texts).items() for name in names}
     segments = defaultdict(list)
@@ -98,7 +99,10 @@ def cmu_files(folder: Path, segments: Segments) -> Iterator[AmcFile]:
 
 
 def descriptions(texts: Iterable[str]) -> dict[str, str]:
-    """Return CMU's descriptions by capture. `texts` are contents of text files; `DESCRIPTION` matches a line with a description."""
+    """Return CMU's descriptions, keyed by capture.
+
+    `texts` are the contents of text files; `DESCRIPTION` matches a line with a description.
+    """
     matches = (DESCRIPTION.match(line) for text in texts for line in text.splitlines())
     return {match[1]: match[2].strip('"') for match in matches if match}
 

@@ -36,7 +36,10 @@ UNSEEN = {
 
 
 def draw_splits(takes: list[Take]) -> dict[str, str]:
-    """Return the split of each take, by name. If a take has segments, the split applies only to frames outside the segments."""
+    """Return the split of each take, keyed by the take's name.
+
+    If a take has segments, the split applies only to the frames outside the segments.
+    """
     return draw_by_content([take for take in takes if take.content]) | draw_by_action([take for take in takes if not take.content])
 
 
@@ -48,8 +51,8 @@ def by_hash(names: Iterable[str]) -> list[str]:
 def draw_by_content(takes: list[Take]) -> dict[str, str]:
     """Return a dictionary from the name of each take of Bandai-Namco to its split.
 
-    Held-out combinations are in test_unseen. Of the other takes of each content, 15 % are drawn for test and 5 % for val; the
-    remaining takes are in train. If a content has few takes, all takes of this content are in train.
+    Held-out combinations are in test_unseen. Of the other takes of each content, 15 % are assigned to test and 5 % to val;
+    the remaining takes are in train. If a content has few takes, all takes of this content are in train.
     """
     splits, groups = {}, defaultdict(list)
     for take in takes:
@@ -65,7 +68,7 @@ def draw_by_content(takes: list[Take]) -> dict[str, str]:
 
 
 def draw_by_action(takes: list[Take]) -> dict[str, str]:
-    """Return the splits of everyday takes, by name. All copies of a capture have the same split.
+    """Return the splits of everyday takes, keyed by the take's name. All copies of a capture have the same split.
 
     Captures of held-out actors and captures with a test segment of HumanML3D are in test_everyday. Other captures with a validation
     segment are in val, and other captures with a training segment are in train. The remaining captures are distributed: for each

@@ -32,7 +32,7 @@ def read_own_takes(folder: Path, table: Path, process: Process) -> list[Take]:
 
 
 def draw_own_splits(takes: list[Take]) -> dict[str, str]:
-    """Draw a split for each take without a given split. Returns these splits by the names of the takes.
+    """Assign a split to each take without a given split. Returns these splits, keyed by the take's name.
 
     val and test each get a tenth of the takes without a given split, but at least one take. train gets all other takes. If fewer
     than FEWEST takes have no given split, train gets all these takes.

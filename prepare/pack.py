@@ -200,8 +200,8 @@ def unpack(path: Path, out: Path, workers: int) -> None:
 def read(path: Path) -> tuple[dict, dict[str, str], dict[str, bytes], list[np.ndarray]]:
     """Read a packed file. Raises `UserError` if the file is not a packed dataset.
 
-    Returns the index, the captions by clip, the other files by name, and the joints (T, J, 3) of each clip as int32 multiples of
-    the resolution (`STEP`).
+    Returns the index, the captions (keyed by clip), the other files (keyed by name), and the joints (T, J, 3) of each clip as int32
+    multiples of the resolution (`STEP`).
     """
     from motion.features import skeleton_for
     from motion.spec import get_spec

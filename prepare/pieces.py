@@ -1,6 +1,6 @@
 """Pieces of compositions. A piece is the span of a training clip, mirrored or not, in which one action is performed.
 
-The probability with which `Pieces` draws an action is proportional to a power of the number of clips with the action. The default
+The probability with which `Pieces` chooses an action is proportional to a power of the number of clips with the action. The default
 is the square root, so that rare actions appear in many combinations. The clauses of a piece are generated from the frames of the
 piece. If a piece is shortened, its clauses are therefore still true.
 """
@@ -153,15 +153,18 @@ class Pieces:
         self.piece = cache(self._piece)
 
     def action(self, rng: random.Random, among: Sequence[str] = (), power: float = 0.5) -> str:
-        """Draw an action with a probability proportional to (number of clips) ** `power`.
+        """Choose an action at random, with a probability proportional to (number of clips) ** `power`.
 
-        If `among` is not empty, only these actions are drawn. Returns '' if there is no such action.
+        If `among` is not empty, only these actions are chosen. Returns '' if there is no such action.
         """
         names = [name for name in self.clips if not among or name in among]
         return rng.choices(names, [len(self.clips[name]) ** power for name in names])[0] if names else ""
 
     def draw(self, rng: random.Random, action: str, count: int = 1, mirror: float = 0.5) -> list[Piece]:
-        """Draw up to `count` pieces that show `action`, from different clips. Each piece is mirrored with probability `mirror`."""
+        """Choose up to `count` random pieces that show `action`, from different clips.
+
+        A piece is mirrored with probability `mirror`.
+        """
         chosen = rng.sample(range(len(self.clips[action])), min(count, len(self.clips[action])))
         pieces = [self.piece(action, index, rng.random() < mirror) for index in chosen]
         return [piece for piece in pieces if piece]

@@ -47,7 +47,7 @@ def random_states_by_rank(seed: int, world: int) -> list[dict[str, Any]]:
 
 
 def resumed_random_states(path: Path, state: dict[str, Any], config: Training, samples: int, world: int) -> list[dict[str, Any]]:
-    """New random states by rank, for a run that is resumed with another number of processes, `world`.
+    """New random states, one per rank, for a run that is resumed with another number of processes, `world`.
 
     `state` is the content of the resume file `path`. Raises `UserError` if the number of samples per step before the interruption
     was not `samples`.

@@ -70,7 +70,7 @@ class Trainer:
 
     Args:
         model: `model.loss(batch)` returns the loss and a dict of detached scalars, with the same names at every step.
-        validate: `validate(model)` returns metrics by name, and optionally texts and images to log. The function is called on
+        validate: `validate(model)` returns a dict of metrics, and optionally texts and images to log. The function is called on
             rank 0, without gradients, in fp32 and eval mode, with the averaged weights.
         best: name of the metric that selects the best weights, and "min" or "max".
         evaluation: a second validation with its own metric and interval. Every process calls its function `score`, so that the

@@ -189,7 +189,7 @@ def load_resume(path: str | Path) -> dict[str, Any]:
         if not previous(path).is_file():
             raise
         state = _read_resume(previous(path))
-        with suppress(OSError):  # otherwise the next save would replace the intact previous file with the damaged file
+        with suppress(OSError):  # without this, the next save would replace the intact previous file with the damaged file
             os.replace(path, Path(path).with_suffix(f".damaged{Path(path).suffix}"))
         note(f"{str(error).partition(';')[0]}; the previous file, {previous(path).name}, is used")
         return state

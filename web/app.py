@@ -223,7 +223,7 @@ def build(lamp: Lamp, library: str = "") -> gr.Blocks:
 
 
 def generate_tab(studio: Studio) -> dict[str, Any]:
-    """Create the tab "Generate". Returns its components by name."""
+    """Create the tab "Generate". Returns its components, keyed by name."""
     with gr.Tab("Generate"):
         prompt = gr.Textbox(
             label="What does the person do?", value="a person waves with the right hand", max_length=MAX_LETTERS, autofocus=True
@@ -239,7 +239,7 @@ def generate_tab(studio: Studio) -> dict[str, Any]:
 
 
 def edit_tab() -> dict[str, Any]:
-    """Create the tab "Edit". Returns its components by name."""
+    """Create the tab "Edit". Returns its components, keyed by name."""
     with gr.Tab("Edit"):
         strip = timeline(container=True, elem_id="timeline")
         first, last, frames, _ = middle_section(None)
@@ -259,7 +259,7 @@ def edit_tab() -> dict[str, Any]:
 
 
 def upload_tab() -> dict[str, Any]:
-    """Create the tab "Upload, captions, search". Returns its components by name."""
+    """Create the tab "Upload, captions, search". Returns its components, keyed by name."""
     with gr.Tab("Upload, captions, search"):
         file = gr.File(label="Motion file", file_types=UPLOAD_SUFFIXES, type="filepath")
         captions = gr.Button("Caption the selected motion", variant="primary")

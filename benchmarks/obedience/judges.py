@@ -1,4 +1,4 @@
-"""The judges by name, and conditions for prompts: for example, that an action happens twice or follows another action.
+"""A table of all judges, keyed by name, and conditions for prompts: for example, that an action happens twice or follows another.
 
 A judge is a function that detects one action: it returns the spans of frames of a `Body` in which the action happens. A judge
 without a side, such as "kick", combines the judges of both sides, "kick left" and "kick right". A condition is a function that

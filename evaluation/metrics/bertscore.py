@@ -51,7 +51,7 @@ class BertScore:
         return BertScore(*((score - b) / (1 - b) for score, b in scores), self.setting, baseline.source)
 
     def means(self) -> dict[str, float]:
-        """Means over the captions, × 100, by metric."""
+        """Means over the captions, × 100, keyed by metric."""
         return {name: 100 * float(getattr(self, name).mean()) for name in ("precision", "recall", "f1")}
 
 
@@ -163,7 +163,7 @@ class BertScorer:
 
 
 def _draw_pairs(captions: References, pairs: int, seed: int) -> tuple[list[str], list[str]]:
-    """Draw random pairs of captions from different clips. Pairs of equal captions are dropped; blank captions are ignored."""
+    """Choose random pairs of captions from different clips. Pairs of equal captions are dropped; blank captions are ignored."""
     groups = [[text for text in group if text.strip()] for group in captions]
     groups = [group for group in groups if group]
     rng = np.random.default_rng(seed)

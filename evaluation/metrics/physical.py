@@ -21,8 +21,8 @@ FREE_FALL = -9.81 / 2  # m/s²; if the pelvis has a larger downward acceleration
 def physical_metrics(
     joints: Tensor, fps: float, lengths: Tensor | None = None, contacts: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """All metrics by name. `contacts` (B, T-1, 2) marks standing toes; for reconstructions, pass the contacts of the original
-    motions."""
+    """All metrics, keyed by name. `contacts` (B, T-1, 2) marks standing toes; for reconstructions, pass the contacts of the
+    original motions."""
     return {
         "foot_slide_cm_s": foot_slide(joints, fps, lengths, contacts),
         "float_percent": floating(joints, fps, lengths),

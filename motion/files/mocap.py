@@ -121,7 +121,7 @@ def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[li
     Returns:
         names: "root", then the bones. The position of a bone is its far end.
         positions: (T, N, 3) in metres, Y up.
-        fps: frames per second if the .amc states the rate; otherwise None, as for CMU's files.
+        fps: frames per second if the .amc states the rate; None if it does not, as in CMU's files.
 
     Raises `UserError` if the files are missing or truncated, contain NaN, or do not belong together.
     """
@@ -149,7 +149,7 @@ def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[li
 
 
 def parse_asf(text: str) -> tuple[dict[str, Bone], Root, float]:
-    """Parse an .asf file. Returns the bones by name, parents first; the root; and the unit of length in metres."""
+    """Parse an .asf file. Returns the bones, keyed by name, parents first; the root; and the unit of length in metres."""
     parts = re.split("^:", uncommented(text), flags=re.MULTILINE)
     sections = {part.split(None, 1)[0].lower(): part.split("\n", 1)[-1] for part in parts if part.strip()}
     units = {key.lower(): value for key, value in (line.split() for line in sections["units"].splitlines() if line.strip())}

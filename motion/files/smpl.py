@@ -87,7 +87,7 @@ def is_amass(path: Path) -> bool:
 
 
 def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
-    """Read an SMPL motion as joints in metres, Y up. `smpl` is the body model: a file, or a folder with models by gender.
+    """Read an SMPL motion as joints in metres, Y up. `smpl` is the body model: a file, or a folder with one model per gender.
 
     Without `smpl`, the rest pose is the array `rest_joints` of the file or, if there is none, the T-pose of the uniform skeleton.
     The file may lack gender, shape and frame rate. Raises `UserError` for a damaged file.
@@ -184,7 +184,7 @@ def read_body_model(path: Path) -> BodyModel:
 
 
 def read_body_models(folder: Path) -> dict[str, BodyModel]:
-    """The models `male/model.npz` and `female/model.npz` of a folder, by gender. AMASS's SMPL-H motions have no other gender."""
+    """The models `male/model.npz` and `female/model.npz` of a folder, keyed by gender. AMASS's motions have no other gender."""
     return {gender: read_body_model(folder / gender / "model.npz") for gender in ("male", "female")}
 
 
