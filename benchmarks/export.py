@@ -149,7 +149,7 @@ def loop_seams(model: TextToMotion, spec: DatasetSpec, number: int) -> None:
 class Exports:
     """Measure how long exports take and how accurate the exported motions are."""
 
-    clips: int = option(20, "number of clips of each source: real, reconstructed, generated")
+    clips: int = option(20, "number of clips of each kind: real, reconstructed, generated")
     loops: int = option(10, "number of generated loops")
     data_root: str = option("", "dataset folder; default: the folder of the dataset under dataset/")
     checkpoints_dir: str = option(str(EMBEDDED_DIR), "folder of checkpoint folders")

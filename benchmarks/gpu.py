@@ -364,7 +364,10 @@ def table(rows: list[dict[str, Any]]) -> str:
 class Gpu:
     """Measure correctness and speed on a GPU."""
 
-    parts: list[str] = option(list(PARTS), "parts to run", choices=tuple(PARTS))
+    parts: list[str] = option(
+        list(PARTS), "parts to run; tests: correctness; generation: speed of generation; training: speed of training",
+        choices=tuple(PARTS),
+    )  # fmt: skip
     output: str = option("gpu.jsonl", "file to which results are appended, one JSON object per line")
     gpu_id: int | None = option(None, "CUDA device; -1 is the CPU, which needs --tiny; default: the first GPU")
     compile: bool = option(False, "compile the transformers with torch.compile; the first call then takes longer")

@@ -51,7 +51,7 @@ class TokenStore:
 def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the first row (N, stride) and the number of tokens (N, stride) of each clip in a `TokenStore`.
 
-    A column belongs to one of the first `stride` frames of the clips: the frame from which the clips are tokenised onwards.
+    Column s is for the tokens of the clips that are tokenised from frame s onwards.
     """
     tokens = (lengths[:, None] - np.arange(stride)) // stride
     return tokens.cumsum().reshape(tokens.shape) - tokens, tokens

@@ -124,9 +124,9 @@ def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Te
 def local_rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Tensor:
     """HumanML3D's local rotations as quaternions (..., T, J, 4), from joints (..., T, J, 3) and their `root_forward` (..., T, 3).
 
-    The rotation of joint 0 maps `forward` to +Z. For all other joints, the global rotation is the shortest rotation that turns the
-    bone which ends in the joint from its rest direction to its current direction. The local rotation is relative to the previous
-    joint in the chain.
+    The rotation of joint 0 maps `forward` to +Z. Each other joint is the end of one bone. The global rotation of the joint is the
+    shortest rotation from the rest direction to the current direction of this bone. The local rotation of the joint is relative to
+    the previous joint in the chain.
     """
     rest = torch.tensor(skeleton.rest, dtype=joints.dtype, device=joints.device)
     root = qbetween(forward, forward.new_tensor(FRONT))[..., None, :]

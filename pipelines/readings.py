@@ -43,8 +43,8 @@ def encoder_keys(metadata: dict) -> tuple[EncoderKey, ...]:
 def needed_encoders(models: Iterable[tuple[EncoderKey, ...]]) -> list[EncoderKey]:
     """The encoders of all models, without duplicates.
 
-    A `sentence` encoder is omitted if there is a `words` encoder with the same BERT, because the first row that the `words` encoder
-    returns is the vector that the `sentence` encoder returns.
+    A `sentence` encoder is omitted if there is a `words` encoder with the same BERT, because the first row of the `words` encoder's
+    output equals the output of the `sentence` encoder.
     """
     keys = list(dict.fromkeys(key for of_model in models for key in of_model))
     return [key for key in keys if key[0] != "sentence" or ("words", *key[1:]) not in keys]

@@ -59,7 +59,8 @@ class Candidates(NamedTuple):
     def best(self, allowed: Tensor | None = None) -> Motions:
         """Return the candidates with the highest scores.
 
-        If the mask `allowed` (B, C) has candidates of a motion, only these are considered.
+        If the mask `allowed` (B, C) is True for at least one candidate of a motion, only the candidates of this motion for which it
+        is True are considered.
         """
         scores = self.scores
         if allowed is not None:
@@ -82,11 +83,13 @@ def generate_steps(
     """Generate B motions with K steps. Returns the motions, and the first token (B, K) of each step.
 
     Args:
-        steps: K steps. A step is the action of its whole text, followed by two simultaneous actions if the text has them.
+        steps: K steps, each as a list of actions: the whole text of the step and, if the text names two simultaneous actions, the
+            texts of these two actions.
         sizes: (B, C, K) number of tokens of each step, for each of C = `sampling.candidates` candidates.
         totals: (B,) number of tokens of each motion. The sizes of the remaining steps are scaled so that the motion gets this
             length. None, or 0 for a motion: the sizes are not scaled.
-        continues: K flags: the step continues the previous step, so all candidates have context. Empty: no step does.
+        continues: K flags; flag k is True if step k continues the action of step k − 1. All candidates of such a step have context.
+            Empty: all flags are False.
         sampling: sampling settings.
         first_sample: sample number of the first motion; the other motions get the next numbers.
     """
@@ -210,7 +213,7 @@ def bridge(
 
 
 def compose(model: TextToMotion, drawn: Sequence[Candidates], context: Tensor) -> Motions:
-    """Compose the motions of two actions, if one of the actions is a gesture; otherwise, keep the motion of the whole text.
+    """Compose the motions of two actions, if one of the actions is a gesture; if not, keep the motion of the whole text.
 
     `drawn` contains the candidates of the whole text and of both actions.
     """

@@ -165,8 +165,8 @@ def distinct(
     """Return one text for each pair (mood, rich) in `variants`. All texts differ from each other and from `existing`.
 
     `rich` states whether the text contains a measured detail. `write(mood, rich)` drafts a text and returns this text and its
-    clause. For each pair, drafts of at most 18 words with a clause that no earlier text has are preferred. If 20 drafts for a pair
-    all repeat other texts, the pair gets no text.
+    clause. For each pair, a draft is preferred if it has at most 18 words and if its clause is not in an earlier text. If 20 drafts
+    for a pair all repeat other texts, the pair gets no text.
     """
     texts, used = {text.rstrip("."): text for text in existing}, set()
     for mood, rich in variants:
