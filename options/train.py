@@ -51,7 +51,7 @@ class Training(OnDataset, Configured, Common):
     )  # fmt: skip
     compositions: float | None = option(
         None, "fraction of the training samples, 0 to 0.9, that are compositions (clips composed of two or three other clips, and "
-        "listed in composed.txt in the dataset folder); default: compositions are sampled as often as other clips",
+        "listed in composed.txt in the dataset folder); default: no fixed fraction, compositions are sampled like other clips",
     )  # fmt: skip
     log_every: int = option(10, "number of steps between two lines of the log")
     save_latest: int = option(500, "number of steps between two saves of the latest weights and of the resume file")
@@ -219,7 +219,7 @@ class TrainT2M(Evaluated, Training):
     res_cond_scale: float = option(5.0, "for --eval_fid and --pictures: guidance scale of the residual tokens; 1: no guidance")
     text_noise: float = option(
         0.0, "strength of the Gaussian noise that is added to the condition (the encoded text) in training; for each sample, a "
-        "factor is drawn between 0 and X; the standard deviation of the noise is this factor times that of the element",
+        "factor is drawn between 0 and X; the noise of an element has a standard deviation of this factor times the element's own",
     )  # fmt: skip
     drop_encoder: float = option(
         0.0, "fraction of the training samples, 0 to 1, in which one part of the condition (the vector of one encoder, or the "
@@ -252,7 +252,7 @@ class TrainSelector(Training):
     dropout: float = option(0.2, "dropout probability")
     text_noise: float = option(
         0.5, "strength of the Gaussian noise that is added to the sentence vectors in training; for each sample, a factor is drawn "
-        "between 0 and X; the standard deviation of the noise is this factor times that of the element",
+        "between 0 and X; the noise of an element has a standard deviation of this factor times the element's own",
     )  # fmt: skip
     workers: int | None = option(None, "number of processes that compute the profiles of the motions; default: one per CPU core")
 

@@ -162,9 +162,9 @@ class Recorder:
 
     The graphs share a memory pool, because no two graphs run at the same time.
 
-    Functions are captured on the stream on which `run` has called them before. The reason is that autograd nodes that add to the
-    gradients belong to the stream of the forward pass that created them. If such a node still exists, a capture on another stream
-    fails.
+    Functions are captured on the stream on which `run` has called them before. The reason is this: the autograd nodes that add to
+    the gradients are created in a forward pass, and belong to the stream of this forward pass. If such a node still exists, a
+    capture on another stream fails.
     """
 
     def __init__(self) -> None:
