@@ -118,8 +118,8 @@ class EvalRetrieval(Tabled, InputFiles, WrittenFiles, OnDataset, Configured, Com
         choices=("html", "npy", "bvh", "glb", "smpl", "fbx", "mp4", "gif", "png"), nargs="+",
     )  # fmt: skip
     skeleton: str = option(
-        "symmetric", "bone lengths of animated skeletons; standard: those of HumanML3D; symmetric: those of the motion, averaged "
-        "over left and right; fitted: those of the motion, without averaging",
+        "symmetric", "bone lengths of the skeletons in written .bvh, .glb, .npz and .fbx files; standard: those of HumanML3D; "
+        "symmetric: those of the motion, averaged over left and right; fitted: those of the motion, without averaging",
         choices=SKELETONS,
     )  # fmt: skip
     output_dir: str = option("./generation", "folder that contains the result folders")

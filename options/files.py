@@ -51,13 +51,13 @@ class InputFiles:
 class Rig:
     """Flags that control the skeleton of animated files."""
 
-    up: str = option("y", "axis that points up in .bvh files", choices=AXES)
+    up: str = option("y", "axis that points up in written .bvh files", choices=AXES)
     fps: float | None = option(
         None, "frame rate of all written files except .npy, such as 24 or 30; default: the frame rate of the motion"
     )
     skeleton: str = option(
-        "standard", "bone lengths of animated skeletons; standard: those of the dataset; symmetric: those of the motion, averaged "
-        "over left and right; fitted: those of the motion, without averaging",
+        "standard", "bone lengths of the skeletons in written .bvh, .glb, .npz and .fbx files; standard: those of the dataset; "
+        "symmetric: those of the motion, averaged over left and right; fitted: those of the motion, without averaging",
         choices=SKELETONS,
     )  # fmt: skip
     bone_names: str = option(
@@ -76,8 +76,10 @@ class Rig:
 class WrittenFiles(Rig):
     """Flags that control how motion files are written (`motion.files.export.OutputOptions`)."""
 
-    unit: str = option("cm", f"unit of length in .bvh files; {CMU_UNIT}", choices=UNITS, flags=("--bvh_unit",))
-    smpl: str = option("", "SMPL model file that gives the body shape for --formats smpl; default: the body selected by --skeleton")
+    unit: str = option("cm", f"unit of length in written .bvh files; {CMU_UNIT}", choices=UNITS, flags=("--bvh_unit",))
+    smpl: str = option(
+        "", "SMPL model file that gives the body shape for --formats smpl; default: a body with the bone lengths of --skeleton"
+    )
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ class OutputFiles(WrittenFiles):
         False, "also draw all motions in one grid; one grid file is written for each of mp4, gif and png that --formats contains"
     )
     name_files: str = option(
-        "number", "names of the output files; number: names such as sample<k>_…; prompt: these names, preceded by the words of "
-        "the prompt",
+        "number", "names of the output files; number: names such as sample<k>_…; prompt: the same names, preceded by the words "
+        "of the prompt",
         choices=("number", "prompt"),
     )  # fmt: skip
     overwrite: bool = option(False, "delete the motions of earlier runs from the result folder before the generation")
@@ -120,8 +122,8 @@ class Convert(Rig, InputFiles):
     up: str = option("y", "axis that points up in a .bvh or .npy output", choices=AXES)
     fps: float | None = option(None, "frame rate of the output, such as 24, 30 or 60; default: the frame rate of the input")
     skeleton: str = option(
-        "symmetric", "bone lengths of an animated skeleton; standard: those of HumanML3D; symmetric: those of the input, averaged "
-        "over left and right; fitted: those of the input, without averaging",
+        "symmetric", "bone lengths of the skeleton in a written file; standard: those of HumanML3D; symmetric: those of the input, "
+        "averaged over left and right; fitted: those of the input, without averaging",
         choices=SKELETONS,
     )  # fmt: skip
     features: bool = option(False, "write HumanML3D features at 20 frames per second, instead of joints; the output is a .npy file")

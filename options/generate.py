@@ -107,8 +107,8 @@ class Captioning(Common):
     )
     sample: bool = option(False, "use nucleus sampling instead of beam search")
     top_p: float = option(
-        0.9, "with --sample: each word piece is sampled from the most likely word pieces, as many as are needed for a total "
-        "probability of X",
+        0.9, "with --sample: each word piece is sampled from the smallest set of most likely word pieces whose probabilities sum "
+        "to at least X",
     )  # fmt: skip
     temperature: float = option(1.0, "with --sample: sampling temperature, above 0; higher values give more varied captions")
     no_repeat: int = option(3, "length (in words) of the n-grams that may not occur twice in a caption; 0: repetition is allowed")

@@ -35,11 +35,12 @@ class LegacyFlag:
     def help(self) -> str:
         """The flag's help text."""
         if self.checked:
-            return f"{self.checked}; optional check: if the weights differ, the script stops with an error"
+            return f"{self.checked}; optional check: the script stops with an error if the loaded weights disagree with this value"
         return f"accepted but ignored: {self.why}"
 
 
 NOT_STORED = "also used to load a released tokeniser, whose file does not store this value"
+RELEASED = "ignored for the released captioner"
 TRAINING = "only training uses this flag"
 EDITING = "motions are edited with edit_t2m.py"
 GUMBEL = LegacyFlag("gumbel_sample", bool, why="the flag would not change the distribution of the samples")
@@ -54,8 +55,8 @@ TOKENISER = (
     LegacyFlag("vq_act", str, f"activation of the tokeniser; {NOT_STORED}", choices=("relu", "silu", "gelu")),
 )
 TOKENISER_NAMES = (
-    LegacyFlag("resume_pth", str, "tokeniser on which LaMP was trained (a run or a weights file)"),
-    LegacyFlag("vq_name", str, "run of the tokeniser on which LaMP was trained; --resume_pth takes precedence"),
+    LegacyFlag("resume_pth", str, f"tokeniser on which LaMP was trained (a run or a weights file); {RELEASED}"),
+    LegacyFlag("vq_name", str, f"run of the tokeniser on which LaMP was trained; --resume_pth takes precedence; {RELEASED}"),
 )
 GPT = (
     LegacyFlag("num_layers", int, "number of layers of the GPT"),

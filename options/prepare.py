@@ -36,7 +36,7 @@ class BuildOpen:
     hdm05: str = option("", "folder of the cut takes of HDM05, as ASF/AMC files or as .tar archives of such files")
     joints: str = option(
         "", "folder that contains joint arrays or motion files, and a table captions.csv or clips.csv (see docs/data.md); a folder "
-        "with clips.csv may also contain pairs.json, a list of HumanML3D's segments of the motions, with captions",
+        "with clips.csv may also contain pairs.json, which lists the segments of these motions in HumanML3D, with captions",
     )  # fmt: skip
     texts: str = option(
         "", "folder of HumanML3D's index.csv, split files and captions (texts/, texts.zip or texts.tar.gz); required with --cmu",

