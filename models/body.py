@@ -25,7 +25,7 @@ TINY = 1e-10  # keeps the gradient of a length finite at zero
 
 
 def joint_count(dim: int) -> int:
-    """The number of joints J, from the width D = 12 J - 1 of a row."""
+    """The number of joints J of a feature vector with width D = 12 J - 1."""
     return (dim + 1) // 12
 
 
@@ -35,7 +35,7 @@ def lengths_of(vectors: Tensor) -> Tensor:
 
 
 class BodyConstraints(nn.Module):
-    """Projects normalised rows (B, T, D) onto motions with fixed bone lengths and standing toes that do not slide.
+    """Projects normalised features (B, T, D) onto motions with fixed bone lengths, whose toes do not slide while they stand.
 
     Bones: joints are corrected from the root outwards. Each joint is placed on the line from the corrected position of its parent
     to its own predicted position, at the bone's length from the parent, so errors do not accumulate along a limb.
@@ -54,15 +54,15 @@ class BodyConstraints(nn.Module):
 
     @torch.no_grad()
     def fit_(self, mean: np.ndarray, std: np.ndarray, lengths: np.ndarray) -> None:
-        """Set the mean and standard deviation (D,) of the feature rows, and the bone lengths (J,) in the dataset's unit."""
+        """Set the mean and standard deviation (D,) of the features, and the bone lengths (J,) in the dataset's unit."""
         for buffer, values in ((self.mean, mean), (self.std, std), (self.lengths, lengths)):
             buffer.copy_(torch.as_tensor(values))
 
     def forward(self, rows: Tensor, gates: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Apply the constraints to rows (B, T, D).
+        """Apply the constraints to normalised features `rows` (B, T, D).
 
         `gates` (B, T, 2) are the logits of the probabilities that the left and the right toe stand. If `gates` is None, the root
-        stays unchanged. `mask` (B, T, 1) is True for valid rows.
+        stays unchanged. `mask` (B, T, 1) is True for valid frames.
         """
         with torch.autocast(rows.device.type, enabled=False):
             rows = rows.to(self.std) * self.std + self.mean
@@ -75,8 +75,8 @@ class BodyConstraints(nn.Module):
             return (rows - self.mean) / self.std
 
     def _rigid(self, rows: Tensor) -> Tensor:
-        """Positions (B, T, J-1, 3) of joints 1 to J-1 with corrected bone lengths. All joints of one depth (see `_generations`) are
-        corrected in one step."""
+        """Joint positions (B, T, J-1, 3) with corrected bone lengths, without the root (joint 0), from unnormalised features
+        `rows`. All joints at the same depth (see `_generations`) are corrected in one step."""
         predicted = rows[..., 4 : 4 + 3 * (self.joints - 1)].unflatten(-1, (-1, 3))
         height = rows[..., 3]
         placed = {0: torch.stack((torch.zeros_like(height), height, torch.zeros_like(height)), dim=-1)}
@@ -95,12 +95,13 @@ class BodyConstraints(nn.Module):
         return [[joint for joint in range(self.joints) if depth[joint] == d] for d in range(1, max(depth) + 1)]
 
     def _planted(self, root: Tensor, joints: Tensor, weights: Tensor) -> Tensor:
-        """Subtract the mean velocity of the toes from the root's velocity; returns the root's features (B, T, 4).
+        """Subtract the mean velocity of the toes from the root's velocity; returns the corrected features of the root (B, T, 4).
 
-        `weights` (B, T-1, 2) are the weights of the left and the right toe in the mean.
+        The arguments are the root's features `root` (B, T, 4), the positions `joints` (B, T, J-1, 3) of all other joints, and the
+        weights `weights` (B, T-1, 2) of the left and the right toe in the mean.
 
-        Row t stores the root's velocity in coordinates aligned with the heading of row t + 1, and half the angle between the
-        headings of rows t and t + 1.
+        In the features, frame t has the root's velocity in coordinates aligned with the heading of frame t + 1, and half the angle
+        between the headings of frames t and t + 1.
         """
         toes = joints[..., indices([joint - 1 for joint in self.skeleton.feet[1::2]], joints), :][..., ::2]  # (B, T, 2 toes, xz)
         cos, sin = torch.cos(2 * root[:, :-1, :1]), torch.sin(2 * root[:, :-1, :1])
@@ -131,10 +132,10 @@ def measured_bones(clips: Clips, spec: DatasetSpec, max_clips: int = 200) -> np.
 
 
 class BodyLoss(nn.Module):
-    """Loss terms on the joints of normalised rows, after MDM's geometric losses (Tevet et al. 2023, eqs. 3 to 5).
+    """Loss terms on the joint positions of normalised features, after MDM's geometric losses (Tevet et al. 2023, eqs. 3 to 5).
 
-    Each term is a mean of Euclidean distances, as MPJPE is, and not a mean of squared distances. `mean` and `std` (D,) are the
-    mean and standard deviation with which the rows were normalised. The terms are in metres, m/s or m/s²:
+    Each term is a mean of Euclidean distances, as MPJPE is, and not a mean of squared distances. `mean` and `std` (D,) are the mean
+    and standard deviation with which the features were normalised. The terms are in metres, m/s or m/s²:
 
     - `positions`: positions of the joints relative to the root, along world axes (MDM's L_pos), as in MPJPE. The features store
       these positions along the root's axes; the heading, integrated from angular velocities, rotates them to world axes.
@@ -156,7 +157,10 @@ class BodyLoss(nn.Module):
         self.register_buffer("std", torch.as_tensor(std), persistent=False)
 
     def forward(self, rows: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """Loss terms, keyed by name, for predicted `rows` and `target` rows (B, T, D). `mask` (B, T, 1) is False at padding."""
+        """Loss terms, keyed by name, of predicted features `rows` for the true features `target`, both normalised (B, T, D).
+
+        `mask` (B, T, 1) is False at padding.
+        """
         with torch.autocast(rows.device.type, enabled=False):
             joints, truth = self._joints(rows), self._joints(target)
             root, true_root = joints[:, :, :1], truth[:, :, :1]
@@ -176,11 +180,14 @@ class BodyLoss(nn.Module):
             return {**terms, "feet": masked_mean(slide, stands if mask is None else stands & mask[:, 1:])}
 
     def _joints(self, rows: Tensor) -> Tensor:
-        """Joints (B, T, J, 3) in metres."""
+        """Joint positions (B, T, J, 3) in world space, in metres, from normalised features `rows` (B, T, D)."""
         return self.scale * features_to_joints(rows.to(self.std) * self.std + self.mean, self.skeleton.num_joints)
 
     def _stands(self, joints: Tensor, velocity: Tensor) -> Tensor:
-        """A bool mask (B, T-1, 4): whether left ankle, left toe, right ankle and right toe stand between two successive frames."""
+        """A bool mask (B, T-1, 4): whether left ankle, left toe, right ankle and right toe stand between two successive frames.
+
+        `joints` are positions (B, T, J, 3), and `velocity` their velocities (B, T-1, J, 3).
+        """
         feet = indices(self.skeleton.feet, joints)
         low = joints[:, :-1, feet, 1] < constant((ANKLE, TOE, ANKLE, TOE), joints)
         return low & (velocity[:, :, feet][..., ::2].norm(dim=-1) < STANDING)

@@ -31,7 +31,8 @@ from utils.errors import UserError
 
 
 class MotionReader(nn.Module):
-    """Base class of captioners with a frozen LaMP. Subclasses compute the loss of given captions and generate new captions."""
+    """Base class of captioners that encode motions with a frozen LaMP (a Q-Former). Subclasses compute the loss of given captions
+    and generate new captions."""
 
     lamp: LaMP  # set by `read_with_`; not part of the captioner's checkpoint
     reads_codes = False  # whether the captioner takes the motion's base codes as input, in addition to query outputs
@@ -47,11 +48,12 @@ class MotionReader(nn.Module):
 
     @torch.no_grad()
     def queries(self, latents: Tensor, lengths: Tensor) -> Tensor:
-        """LaMP's query outputs (B, P, H) for motions with latents (B, N, C) and `lengths` (B,) in tokens."""
+        """Outputs (B, P, H) of LaMP's P learned queries for motions, given as latents (B, N, C) of the tokeniser with `lengths`
+        (B,) in tokens."""
         return self.lamp.qformer.queries(*self.lamp.motion_context(latents, lengths))[0]
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the mean cross-entropy over the words of the captions, and values to log."""
+        """Return the mean cross-entropy over the words of the captions in a batch, and values to log."""
         queries = self.queries(batch["latents"], batch["lengths"]) if "latents" in batch else None
         codes = batch.get("codes") if self.reads_codes else None
         return self.text_loss(queries, batch["ids"], batch["text_lengths"], codes)
@@ -63,15 +65,21 @@ class MotionReader(nn.Module):
     def text_loss(
         self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and values to log, for captions with token ids (B, L) and lengths (B,), given query outputs (B, P, H)."""
+        """Return the loss of captions with token ids (B, L) and `lengths` (B,), and values to log.
+
+        The captions are predicted from the outputs `queries` (B, P, H) of LaMP's queries and, if given, the motions' base `codes`
+        (B, N).
+        """
         raise NotImplementedError
 
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """Generate `count` captions per motion. Beam search returns the best caption first.
+        """Generate `count` captions per motion, from the outputs `queries` (B, P, H) of LaMP's queries and, if given, base `codes`
+        (B, N).
 
-        The sample numbers `numbers` (B,) of the motions, by default 0 to B - 1, determine the random numbers of sampling.
+        Beam search returns the best caption first. With nucleus sampling, the random numbers for a motion depend on its entry in
+        `numbers` (B,), which is by default its index in the batch.
         """
         raise NotImplementedError
 
@@ -116,7 +124,8 @@ class GPTConfig:
 
 
 class CaptionGPT(MotionReader):
-    """A causal transformer. Its input is LaMP's query outputs, then the base codes if `reads_codes` is set, then the caption."""
+    """A causal transformer. Its input sequence: the outputs of LaMP's queries, the motion's base codes if the config has a codebook
+    size (`nb_code`), and the caption."""
 
     def __init__(self, config: GPTConfig):
         super().__init__()
@@ -137,7 +146,7 @@ class CaptionGPT(MotionReader):
     def capturable(self) -> bool:
         """Whether training steps may be captured as CUDA graphs (see `training.update`).
 
-        The value is False with a released LaMP, because the outputs of a released LaMP depend on the padding.
+        The value is False with LaMP's released weights, because their outputs depend on the padding.
         """
         lamp = getattr(self, "lamp", None)
         return lamp is None or not lamp.config.released
@@ -154,7 +163,8 @@ class CaptionGPT(MotionReader):
     def context(self, queries: Tensor, codes: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the prefix (B, P, D) that precedes the captions, and the mask (B, P) of the prefix.
 
-        The prefix is computed from query outputs (B, Q, H) and, if given, base codes (B, N), which are −1 at padding.
+        The prefix is computed from the outputs `queries` (B, Q, H) of LaMP's queries and, if given, base codes (B, N), −1 at
+        padding.
         """
         x = self.prefix(queries) + self.query_positions
         valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
@@ -167,7 +177,8 @@ class CaptionGPT(MotionReader):
         return x, valid
 
     def forward(self, ids: Tensor, valid: Tensor, prefix: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Logits (B, L, V) of the word after each position, from token ids (B, L), their mask (B, L) and a prefix (`context`)."""
+        """Logits (B, L, V) of the word after each position, from token ids (B, L), their mask `valid` (B, L) and the result of
+        `context`."""
         x = self.words(ids) + self.positions.weight[: ids.shape[1]]
         if prefix is not None:
             x, valid = torch.cat((prefix[0], x), dim=1), torch.cat((prefix[1], valid), dim=1)
@@ -192,7 +203,8 @@ class CaptionGPT(MotionReader):
     def text_loss(
         self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and values to log. The loss is the mean cross-entropy of the words of the captions, given the queries.
+        """Return the mean cross-entropy of the words of captions, and values to log; for the arguments, see
+        `MotionReader.text_loss`.
 
         If `queries` is None, the GPT is trained as a plain language model.
         """
@@ -210,7 +222,7 @@ class CaptionGPT(MotionReader):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """Generate `count` captions per motion from query outputs (B, Q, H); see `MotionReader.write`."""
+        """Generate `count` captions per motion from the outputs (B, Q, H) of LaMP's queries; see `MotionReader.write`."""
         numbers = torch.arange(len(queries)) if numbers is None else numbers
         start, end = (self.tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]"))
         state = GPTState(self, *self.context(queries, codes))
@@ -236,7 +248,7 @@ class GPTState:
         return self.model.logits(x[:, 0])
 
     def reorder(self, rows: Tensor) -> None:
-        """Select the captions with the indices `rows`, in the order of `rows`."""
+        """Keep only the captions with the indices `rows`, in the order of `rows`."""
         self.valid = self.valid[rows]
         self.caches = [(keys[rows], values[rows]) for keys, values in self.caches]
 

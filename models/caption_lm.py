@@ -38,7 +38,7 @@ INSTALL = "pip install -r requirements-lm.txt"
 
 @dataclass(frozen=True)
 class CaptionLMConfig:
-    """Settings of a captioner: the language model, the width of LaMP's query outputs, LoRA, and the length of captions."""
+    """Settings of a captioner: the language model, the width of the outputs of LaMP's queries, LoRA, and the length of captions."""
 
     lm: str = ""  # local folder, .gguf file or hub name; "": SmolLM2-135M from its wheel
     prefix_dim: int = 768  # width of LaMP's query outputs
@@ -59,10 +59,11 @@ class CaptionLMConfig:
 
 
 class CaptionLM(MotionReader):
-    """A frozen language model with LaMP's query outputs as prefix. Raises `UserError` if the LM cannot be loaded.
+    """A captioner: a frozen language model (LM) with LoRA, whose input begins with the outputs of LaMP's learned queries. Raises
+    `UserError` if the LM cannot be loaded.
 
-    Query outputs are (B, P, prefix_dim); W is the width of the LM's word embeddings. If the LM has dropout layers, they are active
-    in training.
+    The outputs of the P queries are (B, P, prefix_dim); W is the width of the LM's word embeddings. If the LM has dropout layers,
+    they are active in training.
     """
 
     def __init__(self, config: CaptionLMConfig):
@@ -86,9 +87,9 @@ class CaptionLM(MotionReader):
         return self.lm.get_base_model().get_input_embeddings()
 
     def token_ids(self, captions: Sequence[str]) -> list[list[int]]:
-        """Token ids of each caption, tokenised as a continuation of the prompt and followed by the end token.
+        """Token ids of each caption, tokenised as a continuation of the config's prompt and followed by the end token.
 
-        If a caption already begins with the prompt, this prompt is removed from the caption first. At most `block_size` ids of a
+        If a caption already begins with this prompt, the prompt is removed from the caption first. At most `block_size` ids of a
         caption are kept, including the end token. Raises `UserError` for an empty caption.
         """
         captions = [" ".join(caption.split()) for caption in captions]
@@ -105,10 +106,10 @@ class CaptionLM(MotionReader):
     def text_loss(
         self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and values to log, for captions with token ids (B, L) and lengths (B,). The loss is the mean
-        cross-entropy.
+        """Return the mean cross-entropy of captions with token ids (B, L) and `lengths` (B,), and values to log.
 
-        Raises `UserError` if `queries` is None.
+        The captions are predicted from the outputs `queries` (B, P, prefix_dim) of LaMP's queries. Raises `UserError` if `queries`
+        is None.
         """
         context = self.context(queries)
         x = torch.cat((context, self.words(ids[:, :-1])), dim=1)
@@ -122,7 +123,8 @@ class CaptionLM(MotionReader):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """Generate `count` captions per motion, each beginning with the prompt. Beam search returns the best caption first.
+        """Generate `count` captions per motion, each beginning with the config's prompt. Beam search returns the best caption
+        first.
 
         The beam width is at least `count`. With sampling, a caption depends on the seed and on all motions of the batch.
         """
@@ -145,10 +147,11 @@ class CaptionLM(MotionReader):
         return [texts[first : first + count] for first in range(0, len(texts), count)]
 
     def context(self, queries: Tensor | None) -> Tensor:
-        """The input embeddings (B, C, W) before each caption: start token, projected query outputs, and prompt.
+        """The input embeddings (B, C, W) before each caption: start token, projected outputs of LaMP's queries, and the config's
+        prompt.
 
-        Raises `UserError` if `queries`, the query outputs (B, P, prefix_dim), are None or have the wrong width, or if the sequence
-        could exceed the LM's maximum length.
+        Raises `UserError` if the outputs `queries` (B, P, prefix_dim) are None or have the wrong width, or if the sequence could
+        exceed the LM's maximum length.
         """
         if queries is None:
             raise UserError("--texts: works only with --decoder gpt; leave it out")
@@ -266,7 +269,10 @@ def find_lm(name: str) -> tuple[str, dict[str, str], bool]:
 
 
 def read_lm(source: str, arguments: dict[str, Any], settings: dict[str, Any]) -> tuple[nn.Module, dict[str, Any], Any]:
-    """Load an LM; returns (LM, loading report of its weights, tokeniser)."""
+    """Load an LM from a folder or hub name `source`; returns (LM, loading report of its weights, tokeniser).
+
+    `arguments` are passed to `from_pretrained` of the LM and of the tokeniser, and `settings` only to that of the LM.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with silenced() if arguments.get("local_files_only") else contextlib.nullcontext():  # downloads may show progress bars
@@ -301,7 +307,10 @@ def quantised(bits: int) -> dict[str, Any]:
 
 @torch.no_grad()
 def check_lm(name: str, lm: nn.Module, report: dict[str, Any], tokenizer: Any) -> None:
-    """Raise `UserError` for an LM with missing weights, without an end token, or without causal attention."""
+    """Raise `UserError` for an LM with missing weights, without an end token, or without causal attention.
+
+    `report` is the loading report of `read_lm`; the message begins with --lm and `name`.
+    """
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise UserError(f"--lm {name}: {len(missing)} weights of a causal LM are missing, first '{missing[0]}'; choose another")

@@ -61,7 +61,8 @@ class CaptionOPTConfig(QFormerConfig):
 
 
 class CaptionOPT(nn.Module):
-    """The released captioner. Motions (B, T, D) are normalised, lengths (B,) are in frames, query outputs are (B, P, H)."""
+    """LaMP's released captioner. Motions (B, T, D) are normalised, lengths (B,) are in frames, outputs of the queries are (B, P,
+    H)."""
 
     reads_codes = False
 
@@ -82,7 +83,7 @@ class CaptionOPT(nn.Module):
 
     @property
     def longest(self) -> int:
-        """Maximum number of tokens after the prompt, as in the released code."""
+        """Maximum number of tokens after the fixed prompt "a man is", as in the released code."""
         return max(1, MAX_POSITIONS - self.config.num_queries - 1 - len(PROMPT.split()))
 
     def use_tokenizer_(self, tokenizer: Tokenizer) -> CaptionOPT:
@@ -92,7 +93,8 @@ class CaptionOPT(nn.Module):
 
     @torch.no_grad()
     def read(self, motion: Tensor, lengths: Tensor) -> Tensor:
-        """Encode motions (B, T, D) with `lengths` (B,) to query outputs (B, P, H). Each length must be at least `stride`."""
+        """Encode motions (B, T, D) with `lengths` (B,) to the outputs (B, P, H) of the Q-Former's queries. Each length must be at
+        least `stride`."""
         queries = motion.new_empty(len(motion), self.config.num_queries, self.config.hidden_size)
         for frames in lengths.unique().tolist():
             rows = (lengths == frames).nonzero()[:, 0]
@@ -100,15 +102,15 @@ class CaptionOPT(nn.Module):
         return queries
 
     def context(self, latents: Tensor) -> Tensor:
-        """Project the encoder's latents (B, N, C) to the context (B, N, cross_width) that the queries attend to."""
+        """Project the encoder's latents (B, N, C) to the context (B, N, cross_width) that the Q-Former's queries attend to."""
         return self.motion_projection(latents)
 
     def queries(self, context: Tensor) -> Tensor:
-        """Query outputs (B, P, H) for motion contexts (B, N, cross_width) without padding."""
+        """Outputs (B, P, H) of the Q-Former's queries for motion contexts (B, N, cross_width) without padding."""
         return self.qformer.queries(context, torch.ones_like(context[..., 0], dtype=torch.bool))[0]
 
     def prefix(self, queries: Tensor) -> Tensor:
-        """Project query outputs (B, P, H) to OPT's word embeddings: (B, P, W)."""
+        """Project outputs (B, P, H) of the Q-Former's queries to the space of OPT's word embeddings: (B, P, W)."""
         return self.projection(queries)
 
     @torch.no_grad()
@@ -127,9 +129,11 @@ class CaptionOPT(nn.Module):
         return captions
 
     def search(self, queries: Tensor, prompt: Tensor, end: int, search: Search, count: int, numbers: Tensor) -> Tensor:
-        """Decode `count` captions per motion from query outputs (B, P, H) followed by the token ids of `prompt`.
+        """Decode `count` captions per motion. OPT's input is the projected outputs `queries` (B, P, H), then the token ids
+        `prompt`.
 
-        Returns the ids after the prompt, (B, count, L). All positions after a caption's last word contain `end`.
+        Returns the ids after the prompt, (B, count, L). All positions after a caption's last word contain `end`. For `numbers`, see
+        `models.decoding.write`.
         """
         prompt_words = self.opt.embed(prompt[:-1]).expand(len(queries), -1, -1)
         state = OPTState(self.opt, torch.cat((self.prefix(queries), prompt_words), dim=1))
@@ -145,7 +149,7 @@ class CaptionOPT(nn.Module):
         return ids
 
     def words(self, ids: list[int]) -> str:
-        """Decode the token ids that follow the prompt, up to `END`, and return the caption with the prompt in front."""
+        """Decode `ids`, the token ids after the prompt, up to the first newline; returns the caption with the prompt in front."""
         (end,) = self.token_ids(END)
         ids = ids[: ids.index(end)] if end in ids else ids
         special = set(self.token_ids(*SPECIAL_TOKENS))

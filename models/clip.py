@@ -134,7 +134,8 @@ def load_byte_pairs() -> Tokenizer:
 
 
 def byte_pairs(merges: list[tuple[str, str]]) -> Tokenizer:
-    """Build CLIP's tokeniser from its merges. The order of token ids is: bytes, bytes at the end of a word, merges, START, END."""
+    """Build CLIP's tokeniser from its merges. The order of token ids is: bytes, bytes at the end of a word, merges, start token,
+    end token."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]  # bytes whose letter is `chr(byte)`
     alphabet = [chr(byte) for byte in printable] + [chr(256 + index) for index in range(256 - len(printable))]
     tokens = [*alphabet, *(f"{letter}</w>" for letter in alphabet), *("".join(pair) for pair in merges), START, END]
@@ -170,11 +171,11 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 class _Module:
-    """A placeholder for a module in an archive: it has the module's attributes, but no methods."""
+    """A placeholder for a module (`nn.Module`) in a TorchScript archive: it has the module's attributes, but no methods."""
 
 
 class _Archive(pickle.Unpickler):
-    """Unpickles modules as `_Module` and tensors as tensors; raises for any other class in the file."""
+    """Unpickles the modules of a TorchScript archive as `_Module` and its tensors as tensors; raises for any other class."""
 
     def __init__(self, archive: zipfile.ZipFile, folder: str):
         super().__init__(archive.open(f"{folder}data.pkl"))

@@ -20,10 +20,10 @@ STATISTICS_ROWS = 200_000  # maximum number of words from which statistics of th
 
 
 def condition_of(batch: dict[str, Tensor]) -> Tensor:
-    """The condition of a training batch, (B, C) or (B, 1 + W, C).
+    """The condition (encoded text) of a training batch, (B, C) or (B, 1 + W, C).
 
-    Concatenates batch["condition"] (B, C) and, if present, batch["words"] (B, W, word_dim). Words are zero-padded on the left to
-    width C.
+    Concatenates batch["condition"] (B, C) and, if present, batch["words"] (B, W, word_dim). Vectors of words are zero-padded on the
+    left to width C.
     """
     vector, words = batch["condition"], batch.get("words")
     if words is None:
@@ -33,14 +33,14 @@ def condition_of(batch: dict[str, Tensor]) -> Tensor:
 
 
 def rows_of(condition: Tensor) -> Tensor:
-    """A condition (B, C) or (B, 1 + W, C) as rows (B, 1 or 1 + W, C)."""
+    """A condition (encoded text), (B, C) or (B, 1 + W, C), as rows (B, 1 or 1 + W, C): the text's vector, then its words."""
     return condition[:, None] if condition.ndim == 2 else condition
 
 
 def text_prefix(condition: Tensor, vector_layer: nn.Linear, word_layer: nn.Linear | None) -> tuple[Tensor, Tensor]:
-    """Project a condition to prefix tokens (B, P, D); also returns their mask (B, P), True = valid.
+    """Project a condition (encoded text) to prefix tokens (B, P, D); also returns their mask (B, P), True = valid.
 
-    There is one token for the vector and, if the model uses words (`word_layer` is not None), one per word.
+    There is one token for the vector of the text and, if the model uses words (`word_layer` is not None), one per word.
     """
     condition = rows_of(condition).to(vector_layer.weight.dtype)
     prefix, valid = vector_layer(condition[:, :1]), torch.ones_like(condition[:, :1, 0], dtype=torch.bool)
@@ -53,14 +53,15 @@ def text_prefix(condition: Tensor, vector_layer: nn.Linear, word_layer: nn.Linea
 
 
 def without(condition: Tensor, dropped: Tensor) -> Tensor:
-    """Set the condition to zero for the samples where `dropped` (B,) is True."""
+    """Set the condition (encoded text) to zero for the samples where `dropped` (B,) is True."""
     return condition.masked_fill(dropped.view(-1, *[1] * (condition.ndim - 1)), 0)
 
 
 def init_condition_(vector_layer: nn.Linear, word_layer: nn.Linear | None, vectors: Tensor, words: Tensor | None) -> None:
-    """Initialise the layers of `text_prefix` by whitening the training conditions (`models.layers.whiten_`).
+    """Initialise the layers of `text_prefix` so that they whiten (`models.layers.whiten_`) the encoded captions of the training
+    split.
 
-    The training conditions are given as `vectors` (N, C) and `words` (R, W).
+    These captions are given as one vector per caption, `vectors` (N, C), and one row per word, `words` (R, W).
     """
     whiten_(vector_layer, vectors)
     if word_layer is not None:
@@ -68,12 +69,16 @@ def init_condition_(vector_layer: nn.Linear, word_layer: nn.Linear | None, vecto
 
 
 def evenly_spaced(rows: Tensor) -> Tensor:
-    """Select at most `STATISTICS_ROWS` evenly spaced rows of `rows` (R, W); statistics of all rows could need too much memory."""
+    """Select at most `STATISTICS_ROWS` (a constant) evenly spaced rows of `rows` (R, W).
+
+    Statistics of all rows could need too much memory.
+    """
     return rows[:: -(-len(rows) // STATISTICS_ROWS)]
 
 
 class ConditionAugmentation(nn.Module):
-    """Augments conditions in training, so that the model generalises to prompts worded differently from the captions.
+    """Augments conditions (encoded texts) in training, so that the model generalises to prompts worded differently from the
+    captions.
 
     Gaussian noise is added to each column of a condition. The standard deviation of the noise is the column's standard deviation
     over the training conditions, times a factor. This factor is drawn uniformly from 0 to `noise`, once per sample. In a fraction
@@ -88,7 +93,7 @@ class ConditionAugmentation(nn.Module):
         self.register_buffer("kept", torch.zeros(0, 2, 0), persistent=False)  # (parts, 2, C): 0 in the part's columns, else 1
 
     def set_(self, conditions: Conditions, parts: Sequence[int], noise: float, drop: float) -> None:
-        """Set the strength of the augmentation, and compute the standard deviation of each column from `conditions`.
+        """Set the strengths `noise` and `drop`, and compute the standard deviation of each column from the training `conditions`.
 
         The vector of a text is the concatenation of the vectors of several text encoders; `parts` are the widths of these vectors.
         """

@@ -26,7 +26,10 @@ BUILD_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, Me
 
 
 def checked_config(config_class: type, values: Any, state: Mapping[str, Tensor], source: str | Path) -> Any:
-    """Create a config of class `config_class` from a file's values. Raises `UserError`, naming the first invalid value."""
+    """Create a config of class `config_class` from a file's `values`, and check it against the file's tensors, `state`.
+
+    Raises `UserError`, naming the file `source` and the first invalid value.
+    """
     if not isinstance(values, dict):
         raise UserError(f"{source}: its config is {type(values).__name__}, not a dict of settings; the file is damaged")
     hints = typing.get_type_hints(config_class)
@@ -66,7 +69,7 @@ def of_type(value: Any, hint: Any) -> bool:
 
 
 def in_range(name: str, value: Any, sizes: set[int], tensors: int) -> bool:
-    """Whether a config value is plausible, given the sizes and the number of the file's tensors."""
+    """Whether the config field `name` may have this value, given the dimensions (`sizes`) and the number of the file's tensors."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return not isinstance(value, str) or len(value) <= 4096
     if "drop" in name or "prob" in name:

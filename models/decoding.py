@@ -72,7 +72,7 @@ class DecodingState(Protocol):
 
 
 def finished(done: Tensor, step: int) -> bool:
-    """Whether all captions are finished. `done` (N,) is True for finished captions.
+    """Whether all captions are finished. `done` (N,) is True for finished captions, and `step` is the number of the decoding step.
 
     On a GPU, the check is made only at every eighth step, because the check has to wait for the GPU; at all other steps, the result
     is False. Additional steps are harmless, because words after the end of a caption are ignored.
@@ -83,9 +83,9 @@ def finished(done: Tensor, step: int) -> bool:
 def write(model: DecodingState, numbers: Tensor, start: int, end: int, search: Search, count: int = 1) -> Tensor:
     """Decode `count` captions for each of N motions; returns token ids (N, count, L). Beam search returns the best caption first.
 
-    `model` is the state of a language model before the first word of N captions, one per motion. The sample numbers `numbers` (N,)
-    of the motions determine the random numbers of sampling. The returned ids do not include `start`; all positions after a
-    caption's last word contain `end`.
+    `model` is the state of a language model before the first word of N captions, one per motion. With nucleus sampling, the random
+    numbers for a motion depend on its entry in `numbers` (N,). Decoding begins with the id `start`, which the result does not
+    include; all positions after a caption's last word contain the id `end`.
     """
     assert search.sample or count <= search.beams, "beam search returns at most `beams` captions"
     method = _nucleus_sampling if search.sample else _beam_search
@@ -95,7 +95,7 @@ def write(model: DecodingState, numbers: Tensor, start: int, end: int, search: S
 def _nucleus_sampling(model: DecodingState, numbers: Tensor, start: int, end: int, search: Search, count: int) -> Tensor:
     """Sample `count` captions per motion; see `write`.
 
-    A caption depends on the seed and on the sample number of its motion, but not on the other motions.
+    A caption depends on the seed and on the number of its motion in `numbers`, but not on the other motions.
     """
     samples = (numbers[:, None] * count + torch.arange(count, device=model.device)).flatten()
     model.reorder(torch.arange(len(numbers), device=model.device).repeat_interleave(count))
