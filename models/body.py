@@ -98,7 +98,7 @@ class BodyConstraints(nn.Module):
         """Subtract the mean velocity of the toes from the root's velocity; returns the corrected features of the root (B, T, 4).
 
         The arguments are the root's features `root` (B, T, 4), the positions `joints` (B, T, J-1, 3) of all other joints, and the
-        weights `weights` (B, T-1, 2) of the left and the right toe in the mean.
+        `weights` (B, T-1, 2) of the left and the right toe in the mean.
 
         In the features, frame t has the root's velocity in coordinates aligned with the heading of frame t + 1, and half the angle
         between the headings of frames t and t + 1.

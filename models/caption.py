@@ -48,8 +48,8 @@ class MotionReader(nn.Module):
 
     @torch.no_grad()
     def queries(self, latents: Tensor, lengths: Tensor) -> Tensor:
-        """Outputs (B, P, H) of LaMP's P learned queries for motions, given as latents (B, N, C) of the tokeniser with `lengths`
-        (B,) in tokens."""
+        """Outputs (B, P, H) of LaMP's P learned queries for tokeniser latents (B, N, C) of motions with `lengths` (B,) in
+        tokens."""
         return self.lamp.qformer.queries(*self.lamp.motion_context(latents, lengths))[0]
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -67,16 +67,15 @@ class MotionReader(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of captions with token ids (B, L) and `lengths` (B,), and values to log.
 
-        The captions are predicted from the outputs `queries` (B, P, H) of LaMP's queries and, if given, the motions' base `codes`
-        (B, N).
+        They are predicted from the outputs `queries` (B, P, H) of LaMP's queries and, if given, the motions' base `codes` (B, N).
         """
         raise NotImplementedError
 
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """Generate `count` captions per motion, from the outputs `queries` (B, P, H) of LaMP's queries and, if given, base `codes`
-        (B, N).
+        """Generate `count` captions per motion, from outputs `queries` (B, P, H) of LaMP's queries and optional base `codes` (B,
+        N).
 
         Beam search returns the best caption first. With nucleus sampling, the random numbers for a motion depend on its entry in
         `numbers` (B,), which is by default its index in the batch.
@@ -124,8 +123,7 @@ class GPTConfig:
 
 
 class CaptionGPT(MotionReader):
-    """A causal transformer. Its input sequence: the outputs of LaMP's queries, the motion's base codes if the config has a codebook
-    size (`nb_code`), and the caption."""
+    """A causal transformer over a sequence of the outputs of LaMP's queries, optional base codes of the motion, and the caption."""
 
     def __init__(self, config: GPTConfig):
         super().__init__()
@@ -163,8 +161,7 @@ class CaptionGPT(MotionReader):
     def context(self, queries: Tensor, codes: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the prefix (B, P, D) that precedes the captions, and the mask (B, P) of the prefix.
 
-        The prefix is computed from the outputs `queries` (B, Q, H) of LaMP's queries and, if given, base codes (B, N), −1 at
-        padding.
+        The prefix is computed from outputs `queries` (B, Q, H) of LaMP's queries and, if given, base codes (B, N), −1 at padding.
         """
         x = self.prefix(queries) + self.query_positions
         valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
@@ -177,7 +174,7 @@ class CaptionGPT(MotionReader):
         return x, valid
 
     def forward(self, ids: Tensor, valid: Tensor, prefix: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Logits (B, L, V) of the word after each position, from token ids (B, L), their mask `valid` (B, L) and the result of
+        """Logits (B, L, V) of the word after each position, from token ids (B, L), their mask (B, L) and the result of
         `context`."""
         x = self.words(ids) + self.positions.weight[: ids.shape[1]]
         if prefix is not None:
@@ -203,8 +200,7 @@ class CaptionGPT(MotionReader):
     def text_loss(
         self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the mean cross-entropy of the words of captions, and values to log; for the arguments, see
-        `MotionReader.text_loss`.
+        """Return the mean cross-entropy of the captions' words, and values to log. Arguments as in `MotionReader.text_loss`.
 
         If `queries` is None, the GPT is trained as a plain language model.
         """

@@ -87,7 +87,7 @@ class CaptionLM(MotionReader):
         return self.lm.get_base_model().get_input_embeddings()
 
     def token_ids(self, captions: Sequence[str]) -> list[list[int]]:
-        """Token ids of each caption, tokenised as a continuation of the config's prompt and followed by the end token.
+        """Token ids of each caption, tokenised as a continuation of `config.prompt` and followed by the end token.
 
         If a caption already begins with this prompt, the prompt is removed from the caption first. At most `block_size` ids of a
         caption are kept, including the end token. Raises `UserError` for an empty caption.
@@ -108,8 +108,7 @@ class CaptionLM(MotionReader):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the mean cross-entropy of captions with token ids (B, L) and `lengths` (B,), and values to log.
 
-        The captions are predicted from the outputs `queries` (B, P, prefix_dim) of LaMP's queries. Raises `UserError` if `queries`
-        is None.
+        They are predicted from the outputs `queries` (B, P, prefix_dim) of LaMP's queries. Raises `UserError` if `queries` is None.
         """
         context = self.context(queries)
         x = torch.cat((context, self.words(ids[:, :-1])), dim=1)
@@ -123,8 +122,7 @@ class CaptionLM(MotionReader):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """Generate `count` captions per motion, each beginning with the config's prompt. Beam search returns the best caption
-        first.
+        """Generate `count` captions per motion, each beginning with `config.prompt`. Beam search returns the best caption first.
 
         The beam width is at least `count`. With sampling, a caption depends on the seed and on all motions of the batch.
         """
@@ -147,8 +145,7 @@ class CaptionLM(MotionReader):
         return [texts[first : first + count] for first in range(0, len(texts), count)]
 
     def context(self, queries: Tensor | None) -> Tensor:
-        """The input embeddings (B, C, W) before each caption: start token, projected outputs of LaMP's queries, and the config's
-        prompt.
+        """The input embeddings (B, C, W) before each caption: start token, projected outputs of LaMP's queries, `config.prompt`.
 
         Raises `UserError` if the outputs `queries` (B, P, prefix_dim) are None or have the wrong width, or if the sequence could
         exceed the LM's maximum length.

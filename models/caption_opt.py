@@ -61,8 +61,7 @@ class CaptionOPTConfig(QFormerConfig):
 
 
 class CaptionOPT(nn.Module):
-    """LaMP's released captioner. Motions (B, T, D) are normalised, lengths (B,) are in frames, outputs of the queries are (B, P,
-    H)."""
+    """LaMP's released captioner. Motions (B, T, D) are normalised, lengths (B,) are in frames, query outputs are (B, P, H)."""
 
     reads_codes = False
 
@@ -93,8 +92,7 @@ class CaptionOPT(nn.Module):
 
     @torch.no_grad()
     def read(self, motion: Tensor, lengths: Tensor) -> Tensor:
-        """Encode motions (B, T, D) with `lengths` (B,) to the outputs (B, P, H) of the Q-Former's queries. Each length must be at
-        least `stride`."""
+        """Outputs (B, P, H) of the Q-Former's queries for motions (B, T, D) with `lengths` (B,), each at least `stride`."""
         queries = motion.new_empty(len(motion), self.config.num_queries, self.config.hidden_size)
         for frames in lengths.unique().tolist():
             rows = (lengths == frames).nonzero()[:, 0]
@@ -129,8 +127,7 @@ class CaptionOPT(nn.Module):
         return captions
 
     def search(self, queries: Tensor, prompt: Tensor, end: int, search: Search, count: int, numbers: Tensor) -> Tensor:
-        """Decode `count` captions per motion. OPT's input is the projected outputs `queries` (B, P, H), then the token ids
-        `prompt`.
+        """Decode `count` captions per motion. OPT's input is the projected query outputs (B, P, H), then the token ids `prompt`.
 
         Returns the ids after the prompt, (B, count, L). All positions after a caption's last word contain `end`. For `numbers`, see
         `models.decoding.write`.

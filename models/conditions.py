@@ -58,8 +58,7 @@ def without(condition: Tensor, dropped: Tensor) -> Tensor:
 
 
 def init_condition_(vector_layer: nn.Linear, word_layer: nn.Linear | None, vectors: Tensor, words: Tensor | None) -> None:
-    """Initialise the layers of `text_prefix` so that they whiten (`models.layers.whiten_`) the encoded captions of the training
-    split.
+    """Initialise the layers of `text_prefix` so that they whiten (`models.layers.whiten_`) the encoded training captions.
 
     These captions are given as one vector per caption, `vectors` (N, C), and one row per word, `words` (R, W).
     """
@@ -77,8 +76,7 @@ def evenly_spaced(rows: Tensor) -> Tensor:
 
 
 class ConditionAugmentation(nn.Module):
-    """Augments conditions (encoded texts) in training, so that the model generalises to prompts worded differently from the
-    captions.
+    """Augments conditions (encoded texts) in training, so that the model generalises to prompts that differ from captions.
 
     Gaussian noise is added to each column of a condition. The standard deviation of the noise is the column's standard deviation
     over the training conditions, times a factor. This factor is drawn uniformly from 0 to `noise`, once per sample. In a fraction

@@ -48,7 +48,7 @@ class EvaluatorConfig:
 
 
 class MovementEncoder(nn.Module):
-    """Convolutions that encode a motion (B, T, D − 4) as movement vectors (B, T // 4, C)."""
+    """Convolutions that encode motion features without foot contacts, (B, T, D − 4), as movement vectors (B, T // 4, C)."""
 
     def __init__(self, dim: int, hidden: int, out: int):
         super().__init__()
@@ -81,7 +81,7 @@ class SequenceEncoder(nn.Module):
 
 
 class TextEncoder(SequenceEncoder):
-    """A `SequenceEncoder` of texts: word vectors (B, L, W) plus embeddings of one-hot word classes (B, L, P)."""
+    """A `SequenceEncoder` of texts: word vectors (B, L, W) plus embeddings of one-hot part-of-speech classes (B, L, P)."""
 
     def __init__(self, word_dim: int, pos_dim: int, hidden: int, out: int):
         super().__init__(word_dim, hidden, out)
@@ -92,7 +92,7 @@ class TextEncoder(SequenceEncoder):
 
 
 class Evaluator(nn.Module):
-    """The matching evaluator, which embeds texts and motions in one space."""
+    """The text-motion matching evaluator, which embeds texts and motions in one space."""
 
     def __init__(self, config: EvaluatorConfig):
         super().__init__()
@@ -112,14 +112,15 @@ class Evaluator(nn.Module):
         return self.motion_encoder(movements, on_cpu // STRIDE)
 
     def embed_text(self, words: Tensor, pos: Tensor, lengths: Tensor) -> Tensor:
-        """Embeddings (B, E) of texts, from word vectors (B, L, W) and one-hot word classes (B, L, P).
+        """Embeddings (B, E) of texts, from word vectors (B, L, W) and one-hot part-of-speech classes (B, L, P).
 
-        The lengths (B,) include the tokens sos and eos.
+        The lengths (B,) include the start and end tokens, sos and eos.
         """
         return self.text_encoder(words, pos, lengths)
 
     def _followed_by_zeros(self, motion: Tensor, lengths: Tensor, on_cpu: Tensor) -> Tensor:
-        """Set frames after each clip's end to zero, and zero-pad the longest clip by `STRIDE` frames.
+        """Set frames after each clip's end to zero, and zero-pad the longest clip by `STRIDE` frames (the frames per movement
+        vector).
 
         The convolutions reach at most `STRIDE` frames beyond a clip's end. The padded batch has at most `max_frames` frames.
         `on_cpu` is a copy of the lengths (B,) on the CPU.
@@ -138,7 +139,7 @@ class Evaluator(nn.Module):
         """Return the contrastive loss of Hadsell et al. 2006, with which the evaluator's authors trained, and values to log.
 
         Matching pairs of text and motion are pulled to distance 0, and mismatched pairs are pushed to a distance of at least
-        `margin`.
+        `config.margin`.
 
         The authors pair each text with one wrong motion, by a random shift of the batch. This function computes the mean over all
         shifts, which is a less noisy estimate of the authors' loss. A text and the motion of another clip with an equal text are

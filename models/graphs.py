@@ -59,7 +59,7 @@ class Graphs:
         return self.graphs[key](*padded)[:, : first.shape[1]]
 
     def _key(self, function: Function, tensors: tuple[Tensor, ...], constants: tuple[float | None, ...]) -> tuple:
-        """The cache key of a graph: function, constants, precision, shapes, and the addresses of the weights."""
+        """The key under which a graph is cached: function, constants, precision, shapes, and the addresses of the weights."""
         self.weights = self.weights or list(self.model.parameters())
         addresses = tuple(weight.data_ptr() for weight in self.weights)
         shapes = tuple((tensor.shape, tensor.dtype) for tensor in tensors)

@@ -78,43 +78,44 @@ class LaMP(nn.Module):
     # Inference
 
     def motion_features(self, latents: Tensor, lengths: Tensor) -> Tensor:
-        """Unit vectors (B, Q, E) of motions, one per query, from latents (B, N, C) with `lengths` (B,) in tokens."""
+        """Unit-length embeddings (B, Q, E) of motions, one per query, from latents (B, N, C) with `lengths` (B,) in tokens."""
         return F.normalize(self.project_motion(latents, lengths), dim=-1)
 
     def text_features(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Unit vectors (B, E) of texts, from token ids (B, L) with `lengths` (B,)."""
+        """Unit-length embeddings (B, E) of texts, from token ids (B, L) with `lengths` (B,)."""
         return F.normalize(self.project_text(ids, lengths), dim=-1)
 
     def project_motion(self, latents: Tensor, lengths: Tensor) -> Tensor:
-        """`motion_features` before normalisation to unit length."""
+        """The embeddings (B, Q, E) of `motion_features` before they are normalised to unit length."""
         return self.motion_embedding(self.qformer.queries(*self.motion_context(latents, lengths))[0])
 
     def project_text(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """`text_features` before normalisation to unit length."""
+        """The embeddings (B, E) of `text_features` before they are normalised to unit length."""
         return self.text_embedding(self.qformer.text(ids, valid_mask(lengths, ids.shape[1]), wanted=1)[:, 0])
 
     @staticmethod
     def similarity(motion: Tensor, text: Tensor, pool: str = "max") -> Tensor:
-        """Cosine similarities (N, M) of motions (N, Q, E) and texts (M, E), pooled over the queries."""
+        """Cosine similarities (N, M) of motions (N, Q, E) and texts (M, E): their maximum or mean (`pool`) over the queries."""
         return POOLS[pool](torch.einsum("nqe, me -> nqm", motion, text))
 
     def match(self, ids: Tensor, text_lengths: Tensor, latents: Tensor, lengths: Tensor) -> Tensor:
-        """Log-odds (B,) that each text and the motion at the same index belong together."""
+        """Log-odds (B,) that each text (token ids) and the motion at the same index (latents) belong together."""
         logits = self.match_logits(ids, text_lengths, *self.motion_context(latents, lengths))
         return logits[:, 1] - logits[:, 0]
 
     def condition(self, ids: Tensor, lengths: Tensor, query: bool = True) -> Tensor:
-        """The condition (B, H) of each text: the mean query output or, if `query` is False, the [CLS] output."""
+        """The condition (text vector for a generator) of each text, (B, H): the mean query output or, if `query` is False, the
+        [CLS] output."""
         return self.graphs(self._condition, (ids, valid_mask(lengths, ids.shape[1])), query)[:, 0]
 
     def _condition(self, ids: Tensor, valid: Tensor, query: bool) -> Tensor:
-        """The condition (B, 1, H) of ids (B, L) with the mask `valid` (B, L)."""
+        """The condition (text vector) of each text, (B, 1, H), from token ids (B, L) with the mask `valid` (B, L)."""
         hidden = self.qformer.text(ids, valid)
         return self.query_context(self.text_projection(hidden), valid).mean(1, keepdim=True) if query else hidden[:, :1]
 
     @torch.no_grad()
     def caption(self, latents: Tensor, lengths: Tensor, end: int) -> Tensor:
-        """Caption motions by greedy decoding. A caption ends before the first id `end` ([SEP]).
+        """Caption motions (latents) by greedy decoding. A caption ends before the first id `end` ([SEP]).
 
         Returns token ids (B, L), which are 0 after a caption's last word.
         """
@@ -137,12 +138,13 @@ class LaMP(nn.Module):
     def capturable(self) -> bool:
         """Whether training steps may be captured as CUDA graphs (see `training.update`).
 
-        The value is False if `released` is set, because the results then depend on the padding.
+        The value is False if the config field `released` is set, because the results then depend on the padding.
         """
         return not self.config.released
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the sum of the losses that the config lists, and a dict of these losses, keyed by name."""
+        """Return the sum of the losses listed in the config, and a dict of these losses, keyed by name. `batch`: see the top of the
+        file."""
         names = self.config.losses
         # The padding (see `utils.padding`) can exceed the table of positions.
         ids, caption = batch["ids"][:, : self.config.max_position_embeddings], batch["caption"]
@@ -187,8 +189,8 @@ class LaMP(nn.Module):
     def negatives(self, similarity: Tensor, caption: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Sample hard negatives for the matching loss, using the similarities (B, B) of motions × texts.
 
-        Returns three tensors (R,) of indices into the batch: R samples, a hard negative motion for each of these samples, and a
-        hard negative text for each of these samples.
+        Returns three tensors (R,) of indices into the batch: R samples (`config.match_rows` random samples, or all), a hard
+        negative motion for each of these samples, and a hard negative text for each of these samples.
         """
         rows = torch.arange(len(caption), device=caption.device)
         if 0 < self.config.match_rows < len(caption):
@@ -200,7 +202,8 @@ class LaMP(nn.Module):
     ) -> Tensor:
         """Two-class cross-entropy over matching pairs, texts with hard negative motions, and motions with hard negative texts.
 
-        `negatives` is the result of the method `negatives`. A negative with the same `caption` id as its sample is ignored.
+        Texts are token ids, and motions are the outputs of `motion_context`. `negatives` is the result of the method `negatives`. A
+        negative with the same `caption` id as its sample is ignored.
         """
         rows, wrong_motion, wrong_text = negatives
         text, motion = torch.cat((rows, rows, wrong_text)), torch.cat((rows, wrong_motion, rows))
@@ -210,7 +213,7 @@ class LaMP(nn.Module):
         return F.cross_entropy(logits, labels, ignore_index=IGNORED)
 
     def captioning_loss(self, ids: Tensor, valid: Tensor, caches: list[Cache]) -> Tensor:
-        """Cross-entropy of the words of the captions, each predicted from [DEC], from the words before it and from the queries.
+        """Cross-entropy of the words of the captions, each predicted from [DEC] (start token), the words before it and the queries.
 
         `caches` are the keys and values of the queries.
         """
@@ -219,7 +222,8 @@ class LaMP(nn.Module):
         return F.cross_entropy(self.words(hidden), labels, label_smoothing=self.config.label_smoothing)
 
     def generation_loss(self, context: Tensor, valid: Tensor, codes: Tensor) -> Tensor:
-        """Cross-entropy of the codes (B, N) of motions, −1 at padding. Query n predicts code n.
+        """Cross-entropy of the codes (B, N) of motions, −1 at padding. Query n attends to a caption, `context`, and predicts code
+        n.
 
         If there are more codes than queries, the remaining codes are ignored.
         """
@@ -254,28 +258,29 @@ class LaMP(nn.Module):
         return context + sinusoidal_positions(*context.shape[1:], context.device, context.dtype), valid
 
     def text_context(self, ids: Tensor, hidden: Tensor) -> Tensor:
-        """Project a text's outputs (B, L, H) to the context (B, L, W) that the queries attend to in the generation loss.
+        """Project the text branch's outputs `hidden` (B, L, H) to the context (B, L, W) that the queries attend to in the
+        generation loss.
 
-        If `released` is set, the word embeddings are projected instead, as in the released code. The method `condition` does not
-        call this method; it projects the outputs in either case.
+        If the config field `released` is set, the word embeddings are projected instead, as in the released code. The method
+        `condition` does not call this method; it projects the text branch's outputs in either case.
         """
         return self.text_projection(self.qformer.embed(self.decoder_ids(ids)) if self.config.released else hidden)
 
     def decoder_ids(self, ids: Tensor) -> Tensor:
-        """Token ids for the decoder: [DEC] replaces [CLS]."""
+        """Token ids for the decoder: [DEC], the start token of captions, replaces [CLS]."""
         return torch.cat((torch.full_like(ids[:, :1], self.config.vocab_size - 1), ids[:, 1:]), dim=1)
 
     def query_context(self, context: Tensor, valid: Tensor) -> Tensor:
-        """Outputs (B, Q, H) of the queries after attention to the projected outputs of a text, `context` (B, L, W)."""
+        """Outputs (B, Q, H) of the queries after attention to `context` (B, L, W), the projected outputs of the text branch."""
         return self.qformer.queries(context, valid)[0]
 
     def match_logits(self, ids: Tensor, text_lengths: Tensor, context: Tensor, context_valid: Tensor) -> Tensor:
-        """Logits (B, 2) of the matching head, averaged over the queries."""
+        """Logits (B, 2) of the matching head (0: no match, 1: match) for pairs of text and motion, averaged over the queries."""
         hidden = self.qformer.both(ids, valid_mask(text_lengths, ids.shape[1]), context, context_valid)
         return self.match_head(hidden).mean(1)
 
     def words(self, hidden: Tensor) -> Tensor:
-        """Logits (..., words) of the next word, from outputs (..., H) of the caption pass."""
+        """Logits (..., words) of the next word of a caption, from outputs (..., H) of `QFormer.caption`."""
         return self.word_head(hidden, self.qformer.words.weight)
 
     def _cross_entropy(self, logits: Tensor, target: Tensor, ignored: Tensor) -> Tensor:

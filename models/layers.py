@@ -49,8 +49,8 @@ def attention_mask(valid: Tensor, kind: str) -> Tensor:
 def counted(mask: Tensor, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Select rows (..., C) and labels (...) where `mask` (...) is True, for a cross-entropy; returns rows (N, C) and labels (N,).
 
-    On a GPU, all rows are returned, and the labels where `mask` is False are set to `IGNORED`: a selection would make the CPU wait
-    for the number of selected rows.
+    On a GPU, all rows are returned, and the labels where `mask` is False are set to `IGNORED`, the label that the loss ignores: a
+    selection would make the CPU wait for the number of selected rows.
     """
     if mask.device.type == "cpu":
         return rows[mask], labels[mask]
@@ -58,7 +58,7 @@ def counted(mask: Tensor, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """The accuracy of logits (N, C) for labels (N,); labels equal to `IGNORED` do not count."""
+    """The accuracy of logits (N, C) for labels (N,); positions with the label `IGNORED` (-100) do not count."""
     return (logits.argmax(-1) == labels).float().sum() / (labels != IGNORED).sum()
 
 

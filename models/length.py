@@ -34,7 +34,7 @@ class LengthConfig:
 
 
 class LengthPredictor(nn.Module):
-    """An MLP that maps a text's condition to a distribution over the number of tokens."""
+    """An MLP that maps a text's condition (its vector) to a distribution over the number of motion tokens."""
 
     uses_all_parameters = True  # every training step uses every parameter (see `training.processes`)
     capturable = True  # training steps may be captured as CUDA graphs (see `training.update`)
@@ -51,11 +51,12 @@ class LengthPredictor(nn.Module):
         self.apply(init_weights_)
 
     def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:
-        """Initialise the first layer so that it whitens the training conditions `vectors` (N, C); `words` are not used."""
+        """Initialise the first layer so that it whitens the vectors of the training captions, `vectors` (N, C); `words` are not
+        used."""
         whiten_(self.linears[0], vectors)
 
     def forward(self, condition: Tensor) -> Tensor:
-        """Logits (B, classes) for a condition (B, C), or (B, 1 + W, C) with words."""
+        """Logits (B, classes) for a condition (encoded text), (B, C), or (B, 1 + W, C) with words."""
         x = (condition if condition.ndim == 2 else condition[:, 0]).to(self.output.weight.dtype)
         for linear, norm in zip(self.linears, self.norms):
             x = self.dropout(F.leaky_relu(norm(linear(x)), 0.2))
@@ -64,7 +65,7 @@ class LengthPredictor(nn.Module):
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the cross-entropy of the lengths, and values to log, such as the mean error of the most likely length in tokens.
 
-        `batch` contains the condition and 'lengths' (B,) in tokens.
+        `batch` contains the condition (encoded text) and 'lengths' (B,) in tokens.
         """
         logits, lengths = self(self.augment(condition_of(batch), generator)), batch["lengths"]
         loss = F.cross_entropy(logits, lengths)

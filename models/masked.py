@@ -50,7 +50,7 @@ class MaskedConfig:
 
 
 class Step(NamedTuple):
-    """One decoding step. `logits` is (B, L, K); all other tensors are (B, L)."""
+    """One sampling step of generation. `logits` is (B, L, K); all other fields are token ids (B, L)."""
 
     ids_in: Tensor  # input of the network
     logits: Tensor  # after guidance
@@ -59,7 +59,7 @@ class Step(NamedTuple):
 
 
 class Decoding(NamedTuple):
-    """Settings of decoding.
+    """Settings of generation.
 
     Each step keeps the tokens with the highest noisy log probabilities. The Gumbel noise has a scale that falls linearly from
     `choice_temperature` to 0, as in MaskGIT's implementation. Without noise, as in MoMask, the tokens of a resting person, which
@@ -74,7 +74,7 @@ class Decoding(NamedTuple):
 
 
 class MaskedTransformer(nn.Module):
-    """A transformer that predicts masked base tokens from the visible tokens and the condition."""
+    """A transformer that predicts masked base tokens (codes of the first quantiser) from visible tokens and the encoded text."""
 
     uses_all_parameters = True  # every training step uses every parameter (see `training.processes`)
 
@@ -101,25 +101,26 @@ class MaskedTransformer(nn.Module):
         return self.config.attention != "additive"
 
     def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:
-        """Initialise the projections of the condition; see `models.conditions.init_condition_`."""
+        """Initialise the projections of the condition (encoded text); see `models.conditions.init_condition_`."""
         init_condition_(self.cond_emb, self.word_emb, vectors, words)
 
     @torch.no_grad()
     def init_tokens_(self, codebooks: Tensor) -> None:
-        """Initialise the embeddings from the first of the codebooks (Q, K, code_dim): similar codes get similar embeddings."""
+        """Initialise the token embeddings from the first of the tokeniser's codebooks (Q, K, code_dim), so that similar codes get
+        similar embeddings."""
         base = codebooks[0]
         self.token_emb.weight[: self.config.nb_code] = (base - base.mean(0)) / base.std()
 
     def forward(self, ids: Tensor, condition: Tensor, valid: Tensor) -> Tensor:
-        """Logits (B, L, K) for ids (B, L), which may contain mask_id and pad_id; `valid` (B, L) is False at padding.
+        """Logits (B, L, K) for ids (B, L), which may be codes, mask_id ([MASK]) or pad_id; `valid` (B, L) is False at padding.
 
-        A condition of zeros stands for "no text".
+        A condition (encoded text) of zeros stands for "no text".
         """
         prefix = text_prefix(condition, self.cond_emb, self.word_emb)
         return self.head(self.encoder(*prefix, self.input(self.token_emb(ids)), valid))
 
     def guided(self, ids: Tensor, condition: Tensor, valid: Tensor, scale: float) -> Tensor:
-        """Logits with classifier-free guidance; one forward pass computes conditional and unconditional logits."""
+        """Logits with classifier-free guidance of strength `scale`; one forward pass gives conditional and unconditional logits."""
         if scale == 1:
             return self(ids, condition, valid)
         if scale == 0:
@@ -130,10 +131,10 @@ class MaskedTransformer(nn.Module):
     # Training
 
     def hide(self, codes: Tensor, lengths: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Mask a random fraction of each row's tokens.
+        """Mask a random fraction of the tokens of each sequence in `codes` (B, L), for training.
 
         Returns the input (B, L) of the network, and a bool mask (B, L) of the positions that the network has to predict. In a
-        fraction `infill` of the rows, all masked tokens lie within one section, as in editing.
+        fraction `infill` of the sequences, all masked tokens lie within one section, as in editing.
         """
         valid = valid_mask(lengths, codes.shape[1])
 
@@ -160,9 +161,9 @@ class MaskedTransformer(nn.Module):
         return torch.where(hidden & (uniform >= 0.2), self.mask_id, ids), hidden
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the cross-entropy on the masked tokens of the base layer (layer 0 of the codes), and values to log.
+        """Return the cross-entropy on masked base tokens (codes of the first quantiser), and values to log.
 
-        `batch` contains 'codes' (B, L, Q), 'lengths' (B,) and the condition.
+        `batch` contains 'codes' (B, L, Q), 'lengths' (B,) and the condition (encoded text).
         """
         codes, condition = batch["codes"][..., 0], condition_of(batch)
         ids, hidden = self.hide(codes, batch["lengths"], generator)
@@ -177,14 +178,15 @@ class MaskedTransformer(nn.Module):
 
     @torch.no_grad()
     def generate(self, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
-        """Generate tokens (B, L), −1 beyond `lengths`. Row b is sample `first_sample + b`; no row depends on other rows.
+        """Generate base tokens (B, L), −1 beyond `lengths`. No row depends on other rows.
 
         Args:
-            condition: (B, C) or (B, 1 + W, C).
-            lengths: (B,) tokens.
+            condition: encoded text, (B, C) or (B, 1 + W, C).
+            lengths: (B,) in tokens.
             given: (B, L) tokens to keep, −1 at positions to generate; None: generate all positions. The cosine schedule
                 counts only positions to generate.
-            options: `seed`, `first_sample` (both 0 by default), and fields of `Decoding`.
+            options: fields of `Decoding`, and `seed` and `first_sample` (both 0 by default). The random numbers of row b depend on
+                `seed` and on the sample number `first_sample + b`.
         """
         tensors, settings = self.inputs(condition, lengths, given, **options)
         valid = tensors[1]
@@ -196,9 +198,9 @@ class MaskedTransformer(nn.Module):
     ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Decoding]:  # fmt: skip
         """Prepare the inputs of `steps` from the arguments of `generate`: four tensors and the settings of decoding.
 
-        The tensors are ids (B, L), the mask of valid tokens (B, L), the condition (B, P, C), and random numbers (B, L, S), one per
-        token and step. If `choice_temperature` is set, S is twice the number of steps, and the second half of the numbers gives
-        the Gumbel noise.
+        The tensors are ids (B, L), the mask of valid tokens (B, L), the condition (encoded text) (B, P, C), and random numbers (B,
+        L, S), one per token and sampling step. If `choice_temperature` is set, S is twice the number of steps, and the second half
+        of the numbers gives the Gumbel noise.
         """
         chosen = Decoding(**settings)
         samples = first_sample + torch.arange(len(lengths), device=lengths.device)
@@ -222,7 +224,7 @@ class MaskedTransformer(nn.Module):
         topkr: float,
         choice_temperature: float,
     ) -> Iterator[Step]:
-        """Yield the decoding steps, one after the other. The arguments are the outputs of `inputs`."""
+        """Generate tokens, and yield each sampling step. The arguments are the results of `inputs`."""
         ids = torch.where(valid, ids, self.pad_id)
         wanted = ids == self.mask_id
         confidence = torch.zeros_like(noise[..., 0]).masked_fill(~wanted, torch.inf)
@@ -242,6 +244,6 @@ class MaskedTransformer(nn.Module):
                 yield Step(ids_in, logits, drawn, ids)
 
     def _last_ids(self, *arguments: Any) -> Tensor:
-        """Run all `steps`, and return the ids after the last step."""
+        """Run all sampling steps (`steps`), and return the ids after the last step."""
         *_, last = self.steps(*arguments)
         return last.ids
