@@ -48,8 +48,7 @@ class MotionReader(nn.Module):
 
     @torch.no_grad()
     def queries(self, latents: Tensor, lengths: Tensor) -> Tensor:
-        """Outputs (B, P, H) of LaMP's P learned queries for tokeniser latents (B, N, C) of motions with `lengths` (B,) in
-        tokens."""
+        """Outputs (B, P, H) of LaMP's P queries for motions: tokeniser latents (B, N, C) with `lengths` (B,) in tokens."""
         return self.lamp.qformer.queries(*self.lamp.motion_context(latents, lengths))[0]
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -74,8 +73,8 @@ class MotionReader(nn.Module):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """Generate `count` captions per motion, from outputs `queries` (B, P, H) of LaMP's queries and optional base `codes` (B,
-        N).
+        """Generate `count` captions per motion from the outputs of LaMP's queries, `queries` (B, P, H), and optional base `codes`
+        (B, N).
 
         Beam search returns the best caption first. With nucleus sampling, the random numbers for a motion depend on its entry in
         `numbers` (B,), which is by default its index in the batch.
@@ -263,7 +262,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
         """Apply the block to x (B, L, D); `mask` (B, 1, L, past + L) is True at visible positions.
 
-        The second result contains the keys and values of earlier and new positions.
+        `past` holds the keys and values of earlier positions; the second result holds those of earlier and new positions.
         """
         q, k, v = rearrange(self.qkv(self.norm1(x)), "b l (three h d) -> three b h l d", three=3, h=self.heads)
         k, v = extended(past, k, v)

@@ -119,8 +119,7 @@ class Evaluator(nn.Module):
         return self.text_encoder(words, pos, lengths)
 
     def _followed_by_zeros(self, motion: Tensor, lengths: Tensor, on_cpu: Tensor) -> Tensor:
-        """Set frames after each clip's end to zero, and zero-pad the longest clip by `STRIDE` frames (the frames per movement
-        vector).
+        """Set frames after each clip's end to zero, and zero-pad the longest clip by `STRIDE` frames, one movement vector.
 
         The convolutions reach at most `STRIDE` frames beyond a clip's end. The padded batch has at most `max_frames` frames.
         `on_cpu` is a copy of the lengths (B,) on the CPU.

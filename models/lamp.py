@@ -104,12 +104,12 @@ class LaMP(nn.Module):
         return logits[:, 1] - logits[:, 0]
 
     def condition(self, ids: Tensor, lengths: Tensor, query: bool = True) -> Tensor:
-        """The condition (text vector for a generator) of each text, (B, H): the mean query output or, if `query` is False, the
-        [CLS] output."""
+        """The text vectors (B, H) on which generators are conditioned: the mean query output or, without `query`, the [CLS]
+        output."""
         return self.graphs(self._condition, (ids, valid_mask(lengths, ids.shape[1])), query)[:, 0]
 
     def _condition(self, ids: Tensor, valid: Tensor, query: bool) -> Tensor:
-        """The condition (text vector) of each text, (B, 1, H), from token ids (B, L) with the mask `valid` (B, L)."""
+        """The text vectors (B, 1, H) of `condition`, from token ids (B, L) with the mask `valid` (B, L)."""
         hidden = self.qformer.text(ids, valid)
         return self.query_context(self.text_projection(hidden), valid).mean(1, keepdim=True) if query else hidden[:, :1]
 
@@ -143,7 +143,7 @@ class LaMP(nn.Module):
         return not self.config.released
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the sum of the losses listed in the config, and a dict of these losses, keyed by name. `batch`: see the top of the
+        """Return the sum of the losses listed in the config, and a dict of these losses, keyed by name. `batch`: see the top of
         file."""
         names = self.config.losses
         # The padding (see `utils.padding`) can exceed the table of positions.
@@ -222,8 +222,7 @@ class LaMP(nn.Module):
         return F.cross_entropy(self.words(hidden), labels, label_smoothing=self.config.label_smoothing)
 
     def generation_loss(self, context: Tensor, valid: Tensor, codes: Tensor) -> Tensor:
-        """Cross-entropy of the codes (B, N) of motions, −1 at padding. Query n attends to a caption, `context`, and predicts code
-        n.
+        """Cross-entropy of the codes (B, N) of motions, −1 at padding. Query n attends to a text, `context`, and predicts code n.
 
         If there are more codes than queries, the remaining codes are ignored.
         """

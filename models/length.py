@@ -51,8 +51,7 @@ class LengthPredictor(nn.Module):
         self.apply(init_weights_)
 
     def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:
-        """Initialise the first layer so that it whitens the vectors of the training captions, `vectors` (N, C); `words` are not
-        used."""
+        """Initialise the first layer so that it whitens the training captions' vectors, `vectors` (N, C); `words` are not used."""
         whiten_(self.linears[0], vectors)
 
     def forward(self, condition: Tensor) -> Tensor:

@@ -93,8 +93,8 @@ class Loader:
 
 
 def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str, torch.Tensor] | None = None) -> nn.Module:
-    """Build a new model of a `kind`, such as "lamp", from its config. If `state` (tensors of a file) is given, the config must fit
-    it.
+    """Build a new model of a `kind`, such as "lamp", from its config. If tensors of a file, `state`, are given, the config must
+    fit.
 
     Raises `UserError`, naming `source`, for unknown or unsuitable settings.
     """

@@ -100,7 +100,7 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, past: Cache | None) -> tuple[Tensor, Cache]:
         """Apply the layer to x (B, L, W); `mask`, broadcastable to (B, heads, L, past + L), is True at visible positions.
 
-        The second result contains the keys and values of earlier and new positions.
+        `past` holds the keys and values of earlier positions; the second result holds those of earlier and new positions.
         """
         h = self.norm1(x)
         q, k, v = (rearrange(part(h), "b l (h d) -> b h l d", h=self.heads) for part in (self.q, self.k, self.v))
@@ -129,7 +129,8 @@ class OPT(nn.Module):
     ) -> tuple[Tensor, list[Cache]]:
         """Apply all layers to x (B, L, W) at `positions` (L,) or (B, L), counted from 0.
 
-        The second result contains, for each layer, the keys and values of earlier and new positions.
+        For each layer, `past` holds the keys and values of earlier positions, and the second result those of earlier and new
+        positions.
         """
         x, caches = x + self.positions(positions + FIRST_POSITION).float(), []
         for number, layer in enumerate(self.layers):
@@ -159,7 +160,7 @@ class OPTState:
         return self.model.logits(x[:, 0])
 
     def reorder(self, rows: Tensor) -> None:
-        """Select the texts with the indices `rows`, in the order of `rows`."""
+        """Keep only the texts with the indices `rows`, in the order of `rows`."""
         self.caches = [(keys[rows], values[rows]) for keys, values in self.caches]
 
 

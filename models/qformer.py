@@ -84,7 +84,8 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """Shared self-attention, then cross-attention of the queries to the context, then one feed-forward per branch."""
+    """A Q-Former layer: self-attention over queries and text, cross-attention of the queries to a context, a feed-forward per
+    branch."""
 
     def __init__(self, config: QFormerConfig, crosses: bool):
         super().__init__()
@@ -104,10 +105,11 @@ class Layer(nn.Module):
         past: Cache | None,
         wanted: int | None,
     ) -> tuple[Tensor, Cache]:
-        """Apply the layer to x (B, queries + L, H); also returns the keys and values of self-attention.
+        """Apply the layer to x (B, queries + L, H), outputs of the queries followed by a text; also returns the keys and values of
+        self-attention.
 
-        Only the first `wanted` outputs are computed; None: all. `mask` applies to the keys of self-attention, and `context_mask` to
-        the keys of cross-attention.
+        `past` holds the keys and values of earlier positions. Only the first `wanted` outputs are computed; None: all. `mask`
+        applies to the keys of self-attention, and `context_mask` to the keys of cross-attention.
         """
         x, cache = self.attention(x[:, :wanted], x, mask, past)
         q, text = x[:, :queries], x[:, queries:]
@@ -159,8 +161,8 @@ class QFormer(nn.Module):
     def caption(self, ids: Tensor, valid: Tensor, caches: list[Cache]) -> tuple[Tensor, list[Cache]]:
         """Outputs (B, L, H) of a text. Each position attends to the queries, to earlier positions and to itself.
 
-        Also returns the caches, extended by the text. The argument `caches` comes from `queries` or, to continue a text, from the
-        previous call of `caption`. `valid` (B, L) is the mask of `ids`.
+        Also returns the keys and values of each layer, `caches`, extended by the text. The argument `caches` comes from `queries`
+        or, to continue a text, from the previous call of `caption`. `valid` (B, L) is the mask of `ids`.
         """
         past = caches[0][0].shape[2]
         size = ids.shape[1]
@@ -181,8 +183,8 @@ class QFormer(nn.Module):
         past: list[Cache] | None = None,
         wanted: int | None = None,
     ) -> tuple[Tensor, list[Cache]]:
-        """Apply all layers to x; the last layer computes only the first `wanted` outputs. Returns the outputs, and one cache per
-        layer."""
+        """Apply all layers to x; the last layer computes only the first `wanted` outputs. Returns the outputs, and the keys and
+        values of each layer."""
         context_mask = None if context_valid is None else context_valid[:, None, None, :]
         caches = []
         for number, layer in enumerate(self.layers, start=1):
@@ -195,7 +197,8 @@ class QFormer(nn.Module):
     def init_backbone_(self, bert: Bert) -> None:
         """Initialise the text branch from a BERT, and the queries' feed-forward layers from the BERT's feed-forward layers.
 
-        [DEC] starts as the mean of all word embeddings. Raises `ValueError` if the sizes differ.
+        The embedding of [DEC], the start token of captions, is the mean of all word embeddings. Raises `ValueError` if the sizes
+        differ.
         """
         config, backbone = self.config, bert.config
         for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings"):

@@ -28,8 +28,8 @@ class Quantised(NamedTuple):
 class Codebook(nn.Module):
     """K code vectors, each the moving average of the latents assigned to it.
 
-    `counts` is the moving average of each code's uses per batch. A code with an average below one use is dead and is replaced by a
-    random latent. Before the first batch, all codes are dead, so the latents of the first batch replace all codes.
+    `counts` is the moving average of each code's uses per batch. A code with an average below one use is *dead* and is replaced by
+    a random latent. Before the first batch, all codes are dead, so the latents of the first batch replace all codes.
     """
 
     ALIVE = 1.0  # uses per batch; codes with a lower average are dead
@@ -75,8 +75,8 @@ class Codebook(nn.Module):
 class ResidualQuantizer(nn.Module):
     """Q codebooks; each codebook quantises the residual that the previous codebooks leave. Q = 1 is plain quantisation.
 
-    `dropout` is the fraction of clips for which a random number of the last layers is dropped in training, so that the first layers
-    carry the most information. If `shared` is set, all layers use one codebook.
+    `dropout` is the fraction of clips for which a random number of the last layers (codebooks) is dropped in training, so that the
+    first layers carry the most information. If `shared` is set, all layers use the same codebook.
     """
 
     def __init__(self, num_quantizers: int, nb_code: int, code_dim: int, *, mu: float, dropout: float = 0.0, shared: bool = False):
@@ -86,7 +86,7 @@ class ResidualQuantizer(nn.Module):
         self.layers = nn.ModuleList(Codebook(nb_code, code_dim, mu) for _ in range(1 if shared else num_quantizers))
 
     def layer(self, q: int) -> Codebook:
-        """The codebook of layer `q`, or the shared codebook."""
+        """The codebook of quantiser `q`, or the codebook that all quantisers share."""
         return self.layers[min(q, len(self.layers) - 1)]
 
     def forward(self, latents: Tensor, mask: Tensor | None = None) -> Quantised:
@@ -103,14 +103,14 @@ class ResidualQuantizer(nn.Module):
         return Quantised(vectors, codes, commitment, perplexity(uses))
 
     def vectors(self, codes: Tensor) -> Tensor:
-        """The summed code vectors (B, L, C) of codes (B, L, Q') with Q' ≤ Q; -1 adds nothing."""
+        """The summed code vectors (B, L, C) of codes (B, L, Q') with Q' ≤ Q; the code -1 ("no code") adds nothing."""
         layers = enumerate(codes.unbind(-1))
         return torch.stack([self.layer(q).codebook[ids.clamp(min=0)] * (ids >= 0)[..., None] for q, ids in layers]).sum(0)
 
     def _kept(self, latents: Tensor, mask: Tensor | None) -> Tensor:
-        """Return a mask (Q, B × L) of the latents (B, L, C) that each layer quantises.
+        """Return a mask (Q, B × L) of the latents (B, L, C) that each of the Q layers (quantisers) quantises.
 
-        A layer skips invalid latents, and all latents of the clips for which dropout drops the layer.
+        A layer skips latents where `mask` (B, L) is False, and all latents of the clips for which dropout drops the layer.
         """
         B, L, _ = latents.shape
         layers = torch.arange(self.num_quantizers, device=latents.device)
@@ -125,7 +125,7 @@ class ResidualQuantizer(nn.Module):
     def _choose(self, latents: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return codes (Q, N) of latents (N, C), cumulative sums of code vectors (Q, N, C), and uses of each code (Q, K).
 
-        `kept` (Q, N) marks the latents that each layer quantises. In training mode, these latents update the codebooks.
+        `kept` (Q, N) marks the latents that each quantiser quantises. In training mode, these latents update the codebooks.
         """
         total = torch.zeros_like(latents)
         all_codes, sums, all_uses = [], [], []

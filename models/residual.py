@@ -48,7 +48,7 @@ class ResidualConfig:
 
 
 class Decoding(NamedTuple):
-    """Settings of decoding."""
+    """Settings of generation."""
 
     cond_scale: float = 5.0  # guidance scale
     temperature: float = 1.0
@@ -57,7 +57,7 @@ class Decoding(NamedTuple):
 
 
 class ResidualTransformer(nn.Module):
-    """A transformer that predicts the codes of one layer from the layers below it and the condition."""
+    """A transformer that predicts the codes of one layer (quantiser) from the layers below it and the condition (encoded text)."""
 
     uses_all_parameters = True  # every training step uses every parameter (see `training.processes`)
 
@@ -85,12 +85,12 @@ class ResidualTransformer(nn.Module):
 
     @property
     def embeddings(self) -> Tensor:
-        """Input embedding tables of layers 0 … Q−2: (Q − 1, K + 1, code_dim)."""
+        """Input embedding tables of layers (quantisers) 0 … Q−2: (Q − 1, K + 1, code_dim)."""
         return self.tables[:-1] if self.config.share_weight else self.input_tables
 
     @property
     def projections(self) -> Tensor:
-        """Output tables of layers 1 … Q−1: (Q − 1, K + 1, code_dim)."""
+        """Output tables of layers (quantisers) 1 … Q−1, which give their logits: (Q − 1, K + 1, code_dim)."""
         return self.tables[1:] if self.config.share_weight else self.output_tables
 
     @property
@@ -102,14 +102,15 @@ class ResidualTransformer(nn.Module):
         return self.config.attention != "additive"
 
     def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:
-        """Initialise the projections of the condition; see `models.conditions.init_condition_`."""
+        """Initialise the projections of the condition (encoded text); see `models.conditions.init_condition_`."""
         init_condition_(self.cond_emb, self.word_emb, vectors, words)
 
     @torch.no_grad()
     def init_tokens_(self, codebooks: Tensor) -> None:
-        """Initialise the tables from the tokeniser's codebooks (Q, K, code_dim).
+        """Initialise the embedding and output tables from the tokeniser's codebooks (Q, K, code_dim).
 
-        For every q, the sum of the embedded codes of layers 0 … q−1 is then proportional to the sum of their code vectors.
+        For every q, the sum of the embedded codes of layers (quantisers) 0 … q−1 is then proportional to the sum of their code
+        vectors.
         """
         relative = codebooks / codebooks.std()
         if self.config.share_weight:
@@ -119,10 +120,11 @@ class ResidualTransformer(nn.Module):
             self.output_tables[:, :-1] = 0.02 * relative[1:] / relative[1:].std((1, 2), keepdim=True)
 
     def history(self, codes: Tensor) -> Tensor:
-        """Embed the codes (B, L, q) of layers 0 … q−1, and return the cumulative sums over the layers, (B, L, q, code_dim).
+        """Embed the codes (B, L, q) of quantisers 0 … q−1, and return their cumulative sums over the quantisers, (B, L, q,
+        code_dim).
 
-        The k-th of these sums is the *history* from which layer k is predicted (k = 1 … q). q is at most Q − 1; the codes are
-        pad_id at padding.
+        The k-th of these sums is the *history* from which the codes of quantiser k are predicted (k = 1 … q). q is at most Q − 1;
+        the codes are pad_id at padding.
         """
         layers = torch.arange(codes.shape[-1], device=codes.device)
         return self.embeddings[layers, codes].cumsum(2)
@@ -134,7 +136,7 @@ class ResidualTransformer(nn.Module):
             history: (B, L, code_dim) sum of the embedded codes of all layers below `layer`.
             condition: the encoded text; zeros: no text.
             valid: (B, L) mask of the tokens.
-            layer: the layer to predict, from 1 to Q−1: (B,), or one int for all samples.
+            layer: the layer (quantiser) to predict, from 1 to Q−1: (B,), or one int for all samples.
         """
         if isinstance(layer, int):
             number = (self.quant_emb.weight[:, layer] + self.quant_emb.bias).expand(len(history), -1)  # (B, D)
@@ -146,7 +148,7 @@ class ResidualTransformer(nn.Module):
         return self.head(self.encoder(prefix, prefix_valid, self.input(history), valid))
 
     def project(self, hidden: Tensor, layer: Tensor | int) -> Tensor:
-        """Project outputs (B, L, code_dim) to logits (B, L, K + 1) with the output table of `layer`."""
+        """Project outputs (B, L, code_dim) to logits (B, L, K + 1) with the output table of `layer`, the number of a quantiser."""
         gain, table = self.config.weight_gain, self.projections[layer - 1]
         if isinstance(layer, int):  # one table for all samples, without a copy per sample
             logits = gain * linear(hidden, table)
@@ -155,11 +157,11 @@ class ResidualTransformer(nn.Module):
         return logits if self.config.share_weight else logits + self.output_bias[layer - 1][..., None, :]
 
     def forward(self, history: Tensor, condition: Tensor, valid: Tensor, layer: Tensor | int) -> Tensor:
-        """Logits (B, L, K + 1) of `layer`; for the arguments, see `hidden`."""
+        """Logits (B, L, K + 1) of the codes of `layer`, the number of a quantiser; for the arguments, see `hidden`."""
         return self.project(self.hidden(history, condition, valid, layer), layer)
 
     def guided(self, history: Tensor, condition: Tensor, valid: Tensor, layer: Tensor | int, scale: float) -> Tensor:
-        """Logits with classifier-free guidance; one forward pass computes conditional and unconditional logits."""
+        """Logits with classifier-free guidance of strength `scale`; one forward pass gives conditional and unconditional logits."""
         if scale == 1:
             return self(history, condition, valid, layer)
         if scale == 0:
@@ -169,9 +171,9 @@ class ResidualTransformer(nn.Module):
         return guide(*self(history.repeat(2, 1, 1), both, valid.repeat(2, 1), layer).chunk(2), scale)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the cross-entropy of one random layer per sample, and values to log.
+        """Return the cross-entropy of the codes of one random layer (quantiser) per sample, and values to log.
 
-        `batch` contains 'codes' (B, L, Q), 'lengths' (B,) and the condition.
+        `batch` contains 'codes' (B, L, Q), 'lengths' (B,) and the condition (encoded text).
         """
         codes, condition = batch["codes"], condition_of(batch)
         uniform = torch.rand(2, len(codes), device=codes.device, generator=generator)
@@ -182,7 +184,11 @@ class ResidualTransformer(nn.Module):
         return loss, {"residual_ce": loss.detach(), "accuracy": accuracy}
 
     def layer_loss(self, codes: Tensor, lengths: Tensor, condition: Tensor, layer: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and accuracy of each sample's `layer` (B,) in codes (B, L, Q), given the layers below it."""
+        """Cross-entropy and accuracy of the codes of one quantiser per sample, `layer` (B,), given the codes of the quantisers
+        below it.
+
+        `codes` (B, L, Q) are those of all quantisers, and `condition` is the encoded text.
+        """
         rows = torch.arange(len(codes), device=codes.device)
         valid = valid_mask(lengths, codes.shape[1])
         padded = torch.where(valid[..., None], codes, self.pad_id)
@@ -192,11 +198,12 @@ class ResidualTransformer(nn.Module):
 
     @torch.no_grad()
     def generate(self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
-        """Generate the layers above the base codes (B, L). Returns the codes of all layers (B, L, Q).
+        """Generate the codes of all layers (quantisers) above the `base` codes (B, L). Returns the codes of all layers (B, L, Q).
 
         Codes are −1 beyond `lengths`. If the model samples padding for a token in a layer, this code is also −1, and the layer adds
         nothing to the latent of the token. Positions where `given` (B, L, Q) has a base code keep the given codes in all layers.
-        `options` are `seed`, `first_sample` (both 0 by default), and fields of `Decoding`.
+        `options` are fields of `Decoding`, and `seed` and `first_sample` (both 0 by default); the random numbers of row b depend on
+        `seed` and `first_sample + b`.
         """
         tensors, settings = self.inputs(base, condition, lengths, given, **options)
         codes = self.graphs(self._all_layers, tensors, *settings)
@@ -208,8 +215,8 @@ class ResidualTransformer(nn.Module):
     ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor, Tensor], Decoding]:  # fmt: skip
         """Return the tensors and the settings that `layers` takes, from the arguments of `generate`.
 
-        The tensors are base codes (B, L), the mask of valid positions (B, L), the condition (B, P, C), given codes (B, L, Q), −1 at
-        positions to generate, and one uniform random number per position and layer (B, L, Q).
+        The tensors are base codes (B, L), the mask of valid positions (B, L), the condition (encoded text) (B, P, C), given codes
+        (B, L, Q), −1 at positions to generate, and one uniform random number per position and layer (quantiser), (B, L, Q).
         """
         samples = first_sample + torch.arange(len(base), device=base.device)
         # The layers use the random numbers of steps −1, −2, …, because the masked transformer uses steps 0, 1, … of the same seed.
@@ -230,7 +237,7 @@ class ResidualTransformer(nn.Module):
         topkr: float,
         layers: int | None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Generate one layer at a time from the outputs of `inputs`.
+        """Generate the codes of one layer (quantiser) after another; the arguments are the results of `inputs`.
 
         Yields the guided logits (B, L, K + 1) and the codes (B, L) of each layer; the codes are pad_id at padding.
         """
@@ -245,6 +252,6 @@ class ResidualTransformer(nn.Module):
                 yield logits, ids
 
     def _all_layers(self, base: Tensor, valid: Tensor, *arguments: Any) -> Tensor:
-        """The codes of the base layer and of all layers above it: (B, L, Q), pad_id at padding."""
+        """The codes of all layers (quantisers), including the base: (B, L, Q), pad_id at padding."""
         upper = [ids for _, ids in self.layers(base, valid, *arguments)]
         return torch.stack((torch.where(valid, base, self.pad_id), *upper), dim=-1)

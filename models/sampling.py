@@ -31,7 +31,8 @@ def guide(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
 
 
 def _scramble(x: Tensor) -> Tensor:
-    """The finaliser of SplitMix64 (Steele et al. 2014), a bijection of int64 in which every input bit affects every output bit."""
+    """Hash integers (…) with the finaliser of SplitMix64 (Steele et al. 2014), a bijection of int64; every input bit affects every
+    output bit."""
 
     def shift(x: Tensor, bits: int) -> Tensor:  # logical shift; >> is arithmetic
         return (x >> bits) & ((1 << (64 - bits)) - 1)
@@ -42,10 +43,10 @@ def _scramble(x: Tensor) -> Tensor:
 
 
 def uniforms(seed: int, samples: Tensor, step: int | Tensor, size: int) -> Tensor:
-    """Uniform random numbers in [0, 1) for `samples` (B,) int64, one per position: (B, size) float64.
+    """Uniform random numbers in [0, 1) for samples with the numbers `samples` (B,) int64, one per position: (B, size) float64.
 
-    The numbers of a sample are the same on all devices and in all batches. If `step` is a tensor (T, 1, 1), one call computes the
-    numbers of all T steps: (T, B, size).
+    The random numbers of a sample are the same on all devices and in all batches. If `step` is a tensor (T, 1, 1), one call
+    computes the numbers of all T steps: (T, B, size).
     """
     state = torch.zeros_like(samples)[:, None]
     for part in (seed, samples[:, None], step, torch.arange(size, device=samples.device)):

@@ -26,7 +26,7 @@ TEXT_DROPOUT = 0.1
 
 @dataclass(frozen=True)
 class SelectorConfig:
-    """Sizes of a selector; `profile_dim` is the number of bits of a profile."""
+    """Sizes of a selector; `profile_dim` is the number of bits of a profile (what a motion shows)."""
 
     cond_dim: int = 384
     profile_dim: int = len(BITS)
@@ -36,7 +36,8 @@ class SelectorConfig:
 
 
 class Selector(nn.Module):
-    """Scores pairs of a text condition and a profile."""
+    """Scores how well texts (given as sentence vectors) match motions (given as profiles: vectors of bits that describe the
+    joints)."""
 
     uses_all_parameters = True  # every training step uses every parameter (see `training.processes`)
     capturable = True  # training steps may be captured as CUDA graphs (see `training.update`)
@@ -55,19 +56,19 @@ class Selector(nn.Module):
         self.text_dropout = nn.Dropout(TEXT_DROPOUT)
 
     def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:
-        """Initialise the text layer so that it whitens the training conditions `vectors` (N, C); `words` are not used."""
+        """Initialise the text layer so that it whitens the training captions' vectors, `vectors` (N, C); `words` are not used."""
         whiten_(self.text, vectors)
 
     def embed_texts(self, condition: Tensor) -> Tensor:
-        """Unit vectors (B, E) of conditions (B, C)."""
+        """Unit-length embeddings (B, E) of texts, given as conditions (sentence vectors) (B, C)."""
         return F.normalize(self.text(self.text_dropout(condition)).float(), dim=-1)
 
     def embed_profiles(self, profiles: Tensor) -> Tensor:
-        """Unit vectors (B, E) of profiles (B, F)."""
+        """Unit-length embeddings (B, E) of motions, given as profiles (vectors of bits) (B, F)."""
         return F.normalize(self.motion(profiles.to(self.text.weight.dtype)).float(), dim=-1)
 
     def forward(self, condition: Tensor, profiles: Tensor) -> Tensor:
-        """Scores (B,) of texts, given as conditions (B, C), and motions, given as profiles (B, F)."""
+        """Scores (B,) of how well texts, given as conditions (sentence vectors) (B, C), match motions, given as profiles (B, F)."""
         return self.logit_scale.exp() * (self.embed_texts(condition) * self.embed_profiles(profiles)).sum(-1)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:

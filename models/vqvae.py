@@ -28,7 +28,7 @@ class VQConfig:
     """Sizes of the tokeniser and weights of its loss terms. The defaults come from the paper.
 
     If `decoder_width` is 0, the decoder has the width of the encoder. If `rigid_bones` is set, the last layer of the decoder is
-    `BodyConstraints`. If `planted_feet` is set too, this layer also corrects sliding toes.
+    `models.body.BodyConstraints`, which fixes bone lengths. If `planted_feet` is set too, this layer also corrects sliding toes.
     """
 
     dim: int = 263
@@ -223,7 +223,7 @@ class MotionTokeniser(nn.Module):
         return self.encoder(motion, shorter_than(frames, lengths))
 
     def quantise(self, motion: Tensor, lengths: Tensor | None = None) -> Quantised:
-        """Encode motion (B, T, D) and quantise the latents."""
+        """Encode motion (B, T, D), and quantise the latents."""
         lengths = shorter_than(motion.shape[1], lengths)
         latents = self.encode_latent(motion, lengths)
         mask = None if lengths is None else valid_mask(lengths // self.stride, latents.shape[1])  # (B, L)
@@ -241,7 +241,7 @@ class MotionTokeniser(nn.Module):
         return self.decode_vectors(self.code_vectors(codes), lengths)
 
     def code_vectors(self, codes: Tensor) -> Tensor:
-        """The quantised latents (B, L, C) of codes (B, L, Q'): the sum over layers."""
+        """The quantised latents (B, L, C) of codes (B, L, Q'): the sum of the code vectors over the quantisers."""
         return self.quantizer.vectors(codes)
 
     def decode_vectors(self, vectors: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -250,15 +250,15 @@ class MotionTokeniser(nn.Module):
         return self.decoder(vectors, None if lengths is None else lengths // self.stride)
 
     def forward(self, motion: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Quantised]:
-        """The reconstruction (B, L × stride, D) of motion (B, T, D), and the quantiser's result."""
+        """Reconstruct motion (B, T, D): returns the reconstruction (B, L × stride, D), and the result of the quantiser."""
         quantised = self.quantise(motion, lengths)
         return self.decode_vectors(quantised.vectors, lengths), quantised
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the sum of the weighted loss terms, and a dict of the terms, keyed by name.
 
-        The terms are the smooth-L1 losses on features and on joint positions, the commitment loss and, if set, the terms of `body`.
-        Padding is ignored.
+        The terms are the smooth-L1 losses on features and on joint positions, the commitment loss and, if set, the terms of
+        `models.body.BodyLoss`. Padding is ignored.
 
         `batch`: motion (B, T, D), lengths (B,). Frames beyond the last whole token are not reconstructed and do not count.
         """

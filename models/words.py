@@ -40,7 +40,7 @@ PIECES = {UNKNOWN: "[UNK]", FIRST: "[CLS]", LAST: "[SEP]"}  # the corresponding 
 
 
 def framed(tokens: Sequence[str]) -> tuple[list[str], int]:
-    """Enclose the first 20 tokens in `sos` and `eos`, and pad the sequence with `unk` to 22 tokens.
+    """Enclose the first 20 tokens of a caption in `sos` and `eos`, and pad the sequence with `unk` to 22 tokens.
 
     Returns the 22 tokens, and the number of tokens before padding, including `sos` and `eos`.
     """
@@ -49,7 +49,7 @@ def framed(tokens: Sequence[str]) -> tuple[list[str], int]:
 
 
 class Words:
-    """A vocabulary with word vectors (V, W).
+    """A vocabulary of words with vectors (V, W), for the matching evaluator.
 
     Raises `UserError` if the numbers of words and vectors differ, a vector is not finite, or `unk`, `sos` or `eos` is missing.
     """
@@ -68,14 +68,18 @@ class Words:
         return self.vectors.shape[1]
 
     def look_up(self, token: str) -> tuple[int, int]:
-        """Return the indices of the word and of the class of a token. A word without a vector becomes `unk` with class OTHER."""
+        """Return the indices of the word and of the part of speech of a token `word/POS`. A word without a vector becomes `unk`,
+        class OTHER."""
         word, _, pos = token.partition("/")
         if word not in self.index:
             return self.index[UNKNOWN], OTHER
         return self.index[word], SPECIAL_CLASS.get(word, CLASSES.index(pos) if pos in CLASSES else OTHER)
 
     def __call__(self, captions: Iterable[Sequence[str]]) -> dict[str, Tensor]:
-        """Convert the tokens of each caption to a batch {"words": (B, 22, W), "pos": (B, 22, 15), "text_lengths": (B,)}."""
+        """Convert the tokens `word/POS` of each caption to the evaluator's input.
+
+        The result is {"words": vectors (B, 22, W), "pos": one-hot parts of speech (B, 22, 15), "text_lengths": (B,)}.
+        """
         tokens, lengths = zip(*map(framed, captions))
         words, classes = torch.tensor([[self.look_up(token) for token in row] for row in tokens]).unbind(-1)  # (B, 22)
         pos = F.one_hot(classes, len(CLASSES)).to(self.vectors.dtype)
@@ -83,7 +87,8 @@ class Words:
 
     @classmethod
     def from_glove(cls, folder: str | Path) -> Words:
-        """Load the released `our_vab_{data.npy,words.pkl,idx.pkl}`. Raises `UserError` if files are missing or invalid."""
+        """Load the GloVe vectors of Guo et al., `our_vab_{data.npy,words.pkl,idx.pkl}`. Raises `UserError` for missing or invalid
+        files."""
         folder = Path(folder)
         try:
             vectors = np.load(folder / "our_vab_data.npy", allow_pickle=False)
@@ -94,7 +99,8 @@ class Words:
 
     @classmethod
     def from_word_pieces(cls, vocabulary: Iterable[str]) -> Words:
-        """Build word vectors from MiniLM's embeddings, averaged over the pieces of a word and normalised over the vocabulary."""
+        """Build vectors of the words in `vocabulary`: MiniLM's embeddings of a word's pieces, averaged, and normalised over all
+        words."""
         folder = minilm_folder()
         tokenizer, embeddings = load_tokenizer(folder), load_bert(folder).words.weight.detach()
         words = [*PIECES, *sorted(set(vocabulary) - set(PIECES))]
