@@ -73,8 +73,8 @@ class MotionReader(nn.Module):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """Generate `count` captions per motion from the outputs of LaMP's queries, `queries` (B, P, H), and optional base `codes`
-        (B, N).
+        """Generate `count` captions per motion from outputs of LaMP's queries, `queries` (B, P, H), and optional base `codes` (B,
+        N).
 
         Beam search returns the best caption first. With nucleus sampling, the random numbers for a motion depend on its entry in
         `numbers` (B,), which is by default its index in the batch.

@@ -104,8 +104,7 @@ class LaMP(nn.Module):
         return logits[:, 1] - logits[:, 0]
 
     def condition(self, ids: Tensor, lengths: Tensor, query: bool = True) -> Tensor:
-        """The text vectors (B, H) on which generators are conditioned: the mean query output or, without `query`, the [CLS]
-        output."""
+        """Vectors (B, H) of texts, as conditions of generators: the mean query output or, without `query`, the [CLS] output."""
         return self.graphs(self._condition, (ids, valid_mask(lengths, ids.shape[1])), query)[:, 0]
 
     def _condition(self, ids: Tensor, valid: Tensor, query: bool) -> Tensor:
@@ -143,8 +142,10 @@ class LaMP(nn.Module):
         return not self.config.released
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the sum of the losses listed in the config, and a dict of these losses, keyed by name. `batch`: see the top of
-        file."""
+        """Return the sum of the losses listed in the config, and a dict of these losses, keyed by name.
+
+        The contents of `batch` are described at the top of the file.
+        """
         names = self.config.losses
         # The padding (see `utils.padding`) can exceed the table of positions.
         ids, caption = batch["ids"][:, : self.config.max_position_embeddings], batch["caption"]

@@ -93,8 +93,8 @@ class Loader:
 
 
 def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str, torch.Tensor] | None = None) -> nn.Module:
-    """Build a new model of a `kind`, such as "lamp", from its config. If tensors of a file, `state`, are given, the config must
-    fit.
+    """Build a new model of a `kind`, such as "lamp", from its config, which is checked against `state`, the tensors of a file, if
+    given.
 
     Raises `UserError`, naming `source`, for unknown or unsuitable settings.
     """

@@ -129,8 +129,7 @@ class OPT(nn.Module):
     ) -> tuple[Tensor, list[Cache]]:
         """Apply all layers to x (B, L, W) at `positions` (L,) or (B, L), counted from 0.
 
-        For each layer, `past` holds the keys and values of earlier positions, and the second result those of earlier and new
-        positions.
+        For each layer, `past` holds the keys and values of earlier positions; the second result also holds those of x.
         """
         x, caches = x + self.positions(positions + FIRST_POSITION).float(), []
         for number, layer in enumerate(self.layers):

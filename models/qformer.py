@@ -84,8 +84,7 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """A Q-Former layer: self-attention over queries and text, cross-attention of the queries to a context, a feed-forward per
-    branch."""
+    """Self-attention over queries and text, then cross-attention of the queries to a context, then one feed-forward per branch."""
 
     def __init__(self, config: QFormerConfig, crosses: bool):
         super().__init__()
@@ -105,8 +104,8 @@ class Layer(nn.Module):
         past: Cache | None,
         wanted: int | None,
     ) -> tuple[Tensor, Cache]:
-        """Apply the layer to x (B, queries + L, H), outputs of the queries followed by a text; also returns the keys and values of
-        self-attention.
+        """Apply the layer to x (B, queries + L, H), learned queries followed by a text; also returns self-attention's keys and
+        values.
 
         `past` holds the keys and values of earlier positions. Only the first `wanted` outputs are computed; None: all. `mask`
         applies to the keys of self-attention, and `context_mask` to the keys of cross-attention.
@@ -183,8 +182,8 @@ class QFormer(nn.Module):
         past: list[Cache] | None = None,
         wanted: int | None = None,
     ) -> tuple[Tensor, list[Cache]]:
-        """Apply all layers to x; the last layer computes only the first `wanted` outputs. Returns the outputs, and the keys and
-        values of each layer."""
+        """Apply all layers to x, the last one only for the first `wanted` outputs. Returns the outputs, and each layer's keys and
+        values."""
         context_mask = None if context_valid is None else context_valid[:, None, None, :]
         caches = []
         for number, layer in enumerate(self.layers, start=1):
@@ -197,7 +196,7 @@ class QFormer(nn.Module):
     def init_backbone_(self, bert: Bert) -> None:
         """Initialise the text branch from a BERT, and the queries' feed-forward layers from the BERT's feed-forward layers.
 
-        The embedding of [DEC], the start token of captions, is the mean of all word embeddings. Raises `ValueError` if the sizes
+        The embedding of [DEC], which starts captions, becomes the mean of all word embeddings. Raises `ValueError` if the sizes
         differ.
         """
         config, backbone = self.config, bert.config

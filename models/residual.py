@@ -109,8 +109,7 @@ class ResidualTransformer(nn.Module):
     def init_tokens_(self, codebooks: Tensor) -> None:
         """Initialise the embedding and output tables from the tokeniser's codebooks (Q, K, code_dim).
 
-        For every q, the sum of the embedded codes of layers (quantisers) 0 … q−1 is then proportional to the sum of their code
-        vectors.
+        For every q, the sum of the embedded codes of quantisers 0 … q−1 is then proportional to the sum of their code vectors.
         """
         relative = codebooks / codebooks.std()
         if self.config.share_weight:
@@ -120,8 +119,7 @@ class ResidualTransformer(nn.Module):
             self.output_tables[:, :-1] = 0.02 * relative[1:] / relative[1:].std((1, 2), keepdim=True)
 
     def history(self, codes: Tensor) -> Tensor:
-        """Embed the codes (B, L, q) of quantisers 0 … q−1, and return their cumulative sums over the quantisers, (B, L, q,
-        code_dim).
+        """Embed the codes (B, L, q) of quantisers 0 … q−1, and return the cumulative sums over quantisers (B, L, q, code_dim).
 
         The k-th of these sums is the *history* from which the codes of quantiser k are predicted (k = 1 … q). q is at most Q − 1;
         the codes are pad_id at padding.
@@ -184,8 +182,7 @@ class ResidualTransformer(nn.Module):
         return loss, {"residual_ce": loss.detach(), "accuracy": accuracy}
 
     def layer_loss(self, codes: Tensor, lengths: Tensor, condition: Tensor, layer: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and accuracy of the codes of one quantiser per sample, `layer` (B,), given the codes of the quantisers
-        below it.
+        """Cross-entropy and accuracy of the codes of one quantiser per sample, `layer` (B,), given the codes of lower quantisers.
 
         `codes` (B, L, Q) are those of all quantisers, and `condition` is the encoded text.
         """

@@ -31,8 +31,8 @@ def guide(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
 
 
 def _scramble(x: Tensor) -> Tensor:
-    """Hash integers (…) with the finaliser of SplitMix64 (Steele et al. 2014), a bijection of int64; every input bit affects every
-    output bit."""
+    """Hash integers with the finaliser of SplitMix64 (Steele et al. 2014), a bijection of int64; all input bits affect all output
+    bits."""
 
     def shift(x: Tensor, bits: int) -> Tensor:  # logical shift; >> is arithmetic
         return (x >> bits) & ((1 << (64 - bits)) - 1)

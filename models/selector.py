@@ -36,8 +36,7 @@ class SelectorConfig:
 
 
 class Selector(nn.Module):
-    """Scores how well texts (given as sentence vectors) match motions (given as profiles: vectors of bits that describe the
-    joints)."""
+    """Scores how well texts (sentence vectors) match motions (profiles: vectors of bits that state what the joints do)."""
 
     uses_all_parameters = True  # every training step uses every parameter (see `training.processes`)
     capturable = True  # training steps may be captured as CUDA graphs (see `training.update`)

@@ -45,7 +45,7 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation, `score(model)`, that runs every `epochs` epochs and at the end of training."""
+    """An evaluation of the model, `score(model)`, that runs every `epochs` epochs and at the end of training."""
 
     score: Callable[[nn.Module], Metrics]
     best: Best
@@ -57,9 +57,9 @@ def learning_rate(step: int, total_steps: int, config: Training, minutes: float 
 
     The rate rises linearly to `lr` during the warm-up. After the warm-up, the rate drops at milestones, decays to `min_lr` along a
     cosine, or stays constant, depending on `config.schedule`. The cosine ends at the last step or after --max_minutes, whichever
-    comes first. `minutes` is the time since the run was started or resumed. With several processes, whose clocks differ, the
-    trainer passes `minutes` = 0, and the cosine ends at the last step. If --max_minutes is set and one process trains, a cosine
-    depends on the clock, so a resumed run does not reproduce an uninterrupted run.
+    comes first. `minutes` is the time since the run was started or resumed. With several processes, whose clocks differ, `Trainer`
+    passes `minutes` = 0, and the cosine ends at the last step. If --max_minutes is set and one process trains, a cosine depends on
+    the clock, so a resumed run does not reproduce an uninterrupted run.
     """
     if step < config.warm_up_iter:
         return config.lr * (step + 1) / config.warm_up_iter
@@ -133,8 +133,8 @@ class WeightAverage:
 class Prefetcher:
     """Prepares the next batches, `make(index)`, in background threads during training, and copies them to the device.
 
-    For training on a GPU, `AHEAD` batches are prepared in advance. Training on a CPU uses all cores, so one batch is prepared in
-    advance. `make` must be a pure function. Exceptions that `make` raises are raised by `get`.
+    For training on a GPU, `AHEAD` (several) batches are prepared in advance. Training on a CPU uses all cores, so one batch is
+    prepared in advance. `make` must be a pure function. Exceptions that `make` raises are raised by `get`.
     """
 
     AHEAD = 4  # one thread cannot prepare large batches as fast as a GPU trains on them
@@ -230,7 +230,8 @@ class Reporter:
                 file.write(f"{readable(line)}\n")
 
     def values(self, prefix: str, values: Metrics, step: int) -> str:
-        """Log numbers, texts and images to TensorBoard, and return the numbers and texts on one line. Long texts are shortened."""
+        """Log numbers, texts and images to TensorBoard, with `prefix` before their names, and return the numbers and texts on one
+        line. Long texts are shortened."""
         if self.board:
             for name, value in values.items():
                 self.board.add(f"{prefix}/{name}", value, step)

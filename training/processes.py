@@ -15,7 +15,7 @@ from utils.runtime import preserved_random_states, random_states, seed_everythin
 
 
 class Loss(nn.Module):
-    """`model.loss` as a forward pass, because DDP wraps only forward passes. The logs include the loss."""
+    """`model.loss` as a module with a forward pass, because DDP wraps only forward passes. The values to log include the loss."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -49,8 +49,8 @@ def random_states_by_rank(seed: int, world: int) -> list[dict[str, Any]]:
 def resumed_random_states(path: Path, state: dict[str, Any], config: Training, samples: int, world: int) -> list[dict[str, Any]]:
     """New random states, one per rank, for a run that is resumed with another number of processes, `world`.
 
-    `state` is the content of the resume file `path`. Raises `UserError` if the number of samples per step before the interruption
-    was not `samples`.
+    `state` is the content of the resume file `path`. Raises `UserError` if the number of samples per training step before the
+    interruption was not `samples`.
     """
     before, samples_before = len(state["random"]), state.get("samples")
     if samples_before != samples:

@@ -158,7 +158,8 @@ class Trainer:
             self.lock.release()
 
     def _loop(self) -> int:
-        """Train until there is a reason to stop; returns this reason: 0 (last step reached), DEADLINE, or a signal's number."""
+        """Train until there is a reason to stop; returns it: 0 (last step reached), DEADLINE (--max_minutes over), or a signal's
+        number."""
         config, reason = self.config, 0
         if self.validation_due:  # the validation was skipped when the run was interrupted
             self._validate()
@@ -242,9 +243,10 @@ class Trainer:
             self.best_evaluation = self._score("evaluation", evaluation.score, evaluation.best, self.best_evaluation)
 
     def _score(self, title: str, score: Callable[[nn.Module], Metrics], best: Best, value: float | None) -> float | None:
-        """Score the averaged weights, and save them on rank 0 if their score is better than `value`, the best score so far.
+        """Compute the metrics `score(model)` of the averaged weights, and save the weights on rank 0 if their metric `best` is
+        better than `value`, the best so far.
 
-        Returns the new best score. The random states of the training are preserved.
+        Returns the new best value. The random states of the training are preserved.
         """
         name, direction = best
         self.model.eval()
@@ -323,7 +325,8 @@ class Trainer:
         self.sums = {name: value.to(self.device) for name, value in self.sums.items()}
 
     def _reason_to_stop(self) -> int:
-        """The reason for stopping: 0 (none), DEADLINE, or a signal's number, which takes precedence.
+        """The reason for stopping: 0 (none), DEADLINE (--max_minutes over), or the number of a received signal, which takes
+        precedence.
 
         All processes stop at the same step. With several processes, they stop one step after the step at which the first process
         has a reason for stopping.

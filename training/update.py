@@ -52,7 +52,7 @@ class Update:
     def gradient(self, batch: Batch) -> Values:
         """Add the gradient of the loss of `batch`, divided by `accumulate`, to the gradients.
 
-        Returns the loss and the logs, without gradient. The next call may overwrite the returned tensors.
+        Returns the loss and the values to log, without gradient. The next call may overwrite the returned tensors.
         """
         self.batches += 1
         # DDP reads this attribute; the processes then exchange gradients only once per update.

@@ -1,4 +1,4 @@
-"""`python -m models.upstream FILE [--convert OUT]`."""
+"""`python -m models.upstream FILE [--convert OUT]` shows a released checkpoint or converts it to our format."""
 
 from models.upstream.released import main
 

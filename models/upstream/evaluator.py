@@ -10,7 +10,7 @@ PARTS = ("movement_encoder", "motion_encoder", "text_encoder")  # keys of the fi
 
 
 def evaluator_from(state: dict[str, Tensor]) -> Evaluator:
-    """Build an evaluator from `state`, which merges the file's three state dicts under names `<key>.<name>`."""
+    """Build an evaluator from the tensors of a released file: its three state dicts, merged under the names `<key>.<name>`."""
     convolutions = [state[f"movement_encoder.main.{index}.weight"] for index in (0, 3)]
     word_dim, pos_dim = state["text_encoder.pos_emb.weight"].shape
     config = EvaluatorConfig(

@@ -56,8 +56,9 @@ LAYER_NAME = re.compile(r"bert\.encoder\.layer\.(\d+)\.(.+)\.(weight|bias)")
 def lamp_from(state: State, *, bert_heads: int | None = None, **tokeniser_settings: Any) -> LaMP:
     """Build LaMP from a released state dict.
 
-    `model.tokeniser` encodes the motions that LaMP takes as input; `model.coder` computes the codes that LaMP predicts.
-    `bert_heads` is the number of attention heads, by default width / 64. `tokeniser_settings` are passed to `tokeniser_from`.
+    The result has two tokenisers: `tokeniser` encodes the motions that LaMP takes as input, and `coder` computes the codes that
+    LaMP predicts. `bert_heads` is the number of attention heads, by default width / 64. `tokeniser_settings` are passed to
+    `tokeniser_from`.
     """
     parts = {prefix: under(state, prefix) for prefix in ("vq_model.", "motion_encoder.")}
     coder = tokeniser_from(parts["vq_model."], **tokeniser_settings)
@@ -88,7 +89,7 @@ def _filled(model: type[nn.Module], config: Any, state: State) -> nn.Module:
 
 
 def qformer_sizes(state: State, bert_heads: int | None = None) -> dict[str, int]:
-    """Fields of `QFormerConfig` from tensor shapes. `bert_heads`, which shapes do not determine, is width / 64 by default."""
+    """Fields of `QFormerConfig` from tensor shapes, except `bert_heads`, the number of attention heads (by default width / 64)."""
     words, positions = (state[f"Qformer.bert.embeddings.{name}_embeddings.weight"] for name in ("word", "position"))
     layers = [int(match[1]) for name in state if (match := LAYER_NAME.search(name))]
     crossing = [int(match[1]) for name in state if "crossattention" in name and (match := LAYER_NAME.search(name))]
@@ -154,7 +155,7 @@ PROJECTION = "text2former."
 
 
 class TextCondition(nn.Module):
-    """The text encoder in `t2m.tar`: queries attend to the text branch's outputs; the condition is the mean query output."""
+    """The text encoder in `t2m.tar`: Q-Former queries attend to a text; their mean output is the condition of the transformer."""
 
     def __init__(self, qformer: QFormer):
         super().__init__()
@@ -162,7 +163,7 @@ class TextCondition(nn.Module):
         self.projection = Linear(qformer.config.hidden_size, qformer.config.cross_width)
 
     def queries(self, ids: Tensor, valid: Tensor) -> Tensor:
-        """Query outputs (B, Q, H) for ids (B, L) with the mask `valid` (B, L).
+        """Outputs (B, Q, H) of the queries for texts with token ids (B, L) and the mask `valid` (B, L).
 
         The queries attend to padding too, so L must be 49, as in the training of the released weights.
         """
@@ -170,7 +171,7 @@ class TextCondition(nn.Module):
         return self.qformer.queries(context, torch.ones_like(valid))[0]
 
     def forward(self, ids: Tensor, valid: Tensor) -> Tensor:
-        """The conditions (B, H) of texts with ids (B, L) and the mask `valid` (B, L)."""
+        """The conditions (text vectors) (B, H) of texts with token ids (B, L) and the mask `valid` (B, L)."""
         return self.queries(ids, valid).mean(1)
 
 
@@ -180,7 +181,8 @@ def text_condition(config: dict[str, Any]) -> TextCondition:
 
 
 def lamp_masked_from(state: State, *, n_heads: int = 8, bert_heads: int | None = None, stride: int = 4) -> MaskedTransformer:
-    """Build LaMP's masked transformer from a released state dict. `model.text` is the frozen text encoder."""
+    """Build LaMP's masked transformer, with its frozen text encoder `text`, from a released state dict; `stride`: frames per
+    token."""
     qformer = {name: value for name, value in state.items() if name.startswith(QFORMER)}
     text = TextCondition(_filled(QFormer, QFormerConfig(**qformer_sizes(qformer, bert_heads)), qformer_state(qformer)))
     text.projection.load_state_dict(under(state, PROJECTION), strict=True)

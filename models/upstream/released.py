@@ -58,7 +58,7 @@ class DamagedFile(UserError):
 
 @dataclass(frozen=True)
 class Reader:
-    """One kind of released checkpoint."""
+    """How to recognise one kind of released checkpoint, and how to build our model from it."""
 
     kind: str
     title: str
@@ -73,7 +73,7 @@ class Reader:
     joined: bool = False  # whether the state dicts under all `keys` are merged, with names `<key>.<name>`
 
     def find(self, checkpoint: dict[str, Any]) -> State | None:
-        """Find the state dict of this kind in a checkpoint; returns None if there is none."""
+        """Find the state dict of the reader's kind of model in a checkpoint; returns None if there is none."""
         states = {key: without_prefix(checkpoint[key]) for key in self.keys if _is_state(checkpoint.get(key))}
         if _is_state(checkpoint) and not self.joined:  # the file is a state dict itself
             states[""] = without_prefix(checkpoint)
@@ -178,10 +178,10 @@ READERS = (
 def load_released(path: str | Path, *, dataset_name: str | None = None, **settings: Any) -> tuple[nn.Module, dict[str, Any]]:
     """Load a released model in eval mode on the CPU, without running code from the file; also returns its metadata.
 
-    `settings` are values for names in `SETTINGS`; settings that the model's kind lacks are ignored. The metadata have the keys
-    kind, config, source, released, title, dataset_name, epoch, step, parameters, leftovers, settings (value and origin of each),
-    and, if known, vq_name and text_encoder. A summary is printed on stderr. Raises `UserError` for a file that is missing, damaged,
-    of an unknown kind, or inconsistent.
+    `settings` (names in `SETTINGS`) are values that tensor shapes do not determine; settings that the model's kind lacks are
+    ignored. The metadata have the keys kind, config, source, released, title, dataset_name, epoch, step, parameters, leftovers,
+    settings (value and origin of each), and, if known, vq_name and text_encoder. A summary is printed on stderr. Raises `UserError`
+    for a file that is missing, damaged, of an unknown kind, or inconsistent.
     """
     if unknown := settings.keys() - SETTINGS.keys():
         raise UserError(f"{path}: unknown setting '{min(unknown)}'; choose from: {', '.join(SETTINGS)}")
@@ -246,7 +246,8 @@ def read_released(path: str | Path) -> dict[str, Any]:
 
 
 def check_sizes(path: str | Path, checkpoint: Any) -> None:
-    """Raise `UserError` for tensors that are not plain, or that would take far more memory than the file, as expanded views do."""
+    """Raise `UserError` if the checkpoint has tensors that are not plain, or that would need far more memory than the file
+    (expanded views)."""
     total, pending, seen = 0, [checkpoint], 0
     while pending and seen < MAX_VALUES:
         value, seen = pending.pop(), seen + 1
@@ -306,7 +307,7 @@ def _origin(name: str, known: dict[str, Any], given: dict[str, Any]) -> str:
 
 
 def _dataset(model: nn.Module) -> str | None:
-    """The first dataset whose features have the width of the model's input; None if the model takes tokens."""
+    """The first dataset whose feature width is the model's input width; None if the model's input is tokens."""
     width = getattr(getattr(model, "tokeniser", model).config, "dim", None)
     return next((spec.name for spec in SPECS.values() if spec.dim == width), None)
 

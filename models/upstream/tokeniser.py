@@ -26,7 +26,7 @@ def is_tokeniser(state: State) -> bool:
 
 
 def halvings(state: State) -> int:
-    """Number of times the encoder halves the frame rate."""
+    """Number of times the encoder of a released state dict halves the frame rate."""
     return sum(re.fullmatch(r"(?:vqvae\.)?encoder\.model\.\d+\.0\.weight", name) is not None for name in state)
 
 
@@ -65,7 +65,7 @@ def tokeniser_from(state: State, **overrides: Any) -> MotionTokeniser:
 
 
 def _layer(item: tuple[str, Tensor]) -> int:
-    """Sort key of a tensor: the number of its quantiser layer, so that layer 10 comes after layer 9."""
+    """Sort key of a (name, tensor) pair: the number of the quantiser in the name, so that layer 10 comes after layer 9."""
     match = CODEBOOK.fullmatch(item[0])
     return int(match[1] or 0) if match else -1
 

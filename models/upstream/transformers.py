@@ -55,7 +55,8 @@ def _sizes(state: State) -> dict[str, int]:
 
 
 def masked_from(state: State, *, n_heads: int = 6, attention: str = "full", stride: int = 4) -> MaskedTransformer:
-    """Build MoMask's masked transformer; with `attention="additive"` (see `models.layers.attention_mask`), build LaMP's."""
+    """Build MoMask's masked transformer (`stride`: frames per token); with `attention="additive"` (see
+    `models.layers.attention_mask`), build LaMP's."""
     state = _renamed(state)
     settings = {"n_heads": n_heads, "attention": attention, "stride": stride}
     config = MaskedConfig(nb_code=len(state["token_emb.weight"]) - 2, **settings, **_sizes(state))
@@ -67,7 +68,8 @@ def masked_from(state: State, *, n_heads: int = 6, attention: str = "full", stri
 def residual_from(state: State, *, n_heads: int = 6, stride: int = 4) -> ResidualTransformer:
     """Build MoMask's residual transformer.
 
-    In a released model without shared weights, the logits are 2 W h + bias, and the last row of the bias is unused.
+    If the released model does not share input and output tables, its logits are 2 W h + bias (W: output table, h: hidden state),
+    and the last row of the bias is unused. `stride` is the number of frames per token.
     """
     state = _renamed(state)
     shared = "embed_proj_shared_weight" in state
@@ -93,7 +95,7 @@ def residual_from(state: State, *, n_heads: int = 6, stride: int = 4) -> Residua
 
 
 def length_from(state: State, *, stride: int = 4) -> LengthPredictor:
-    """Build MoMask's length estimator."""
+    """Build MoMask's length estimator; `stride` is the number of frames per token."""
     renamed = {}
     for name, value in state.items():
         _, index, kind = name.split(".")
