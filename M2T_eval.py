@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(config: EvalM2T) -> None:
-    """Caption the clips of each pass, score the captions, and write the report."""
+    """Caption the clips of a split in each evaluation pass, score the captions, and write the report."""
     from data.store import MotionStore
     from data.text import CaptionedClips
     from evaluation import tables
@@ -102,7 +102,8 @@ def results_name(config: EvalM2T) -> str:
 
 
 def load_captioner(config: EvalM2T, loader: Loader) -> MotionToText:
-    """Load the captioner with its LaMP. Raises `UserError` if the captioner is missing, or if its sizes differ from the flags."""
+    """Load the captioner with its LaMP. Raises `UserError` if the captioner is missing, or if its sizes differ from the values of
+    the flags."""
     from pipelines.motion2text import MotionToText
 
     name, tag = config.resume_trans or config.name, config.which_epoch or None
@@ -115,9 +116,10 @@ def load_captioner(config: EvalM2T, loader: Loader) -> MotionToText:
 def scores(
     real: Pass, clips: CaptionedClips, judge: Judge, bert: BertScores, kinds: list[str]
 ) -> dict[str, dict[str, float]]:
-    """Scores of the generated captions ("ours") and of human captions ("people") in one pass, keyed by metric.
+    """Scores of the generated captions ("ours") and of human captions ("people") in one evaluation pass, keyed by metric.
 
-    `kinds` are the kinds of references (`--references`). Names of language metrics end with the kind, such as "BLEU-1 (raw)".
+    `real` contains the clips of the pass and their generated captions, and `judge` is the evaluator. `kinds` are the kinds of
+    references (`--references`). Names of language metrics end with the kind, such as "BLEU-1 (raw)".
     """
     from evaluation.captions import captions_of, embedded, human_baseline, language_scores, matching_scores
     from evaluation.judges import NoJudge
@@ -136,19 +138,20 @@ def scores(
 
 
 def labelled(values: dict[str, float], kind: str) -> dict[str, float]:
-    """Scores with `kind` appended to their names."""
+    """Scores, keyed by metric, with the kind of references appended to the names of the metrics, such as "BLEU-1 (raw)"."""
     return {f"{name} ({kind})": value for name, value in values.items()}
 
 
 def summary(rows: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, Any]]:
-    """The mean of each score over the passes, with its 95 % confidence interval."""
+    """The mean of each score over the passes, with its 95 % confidence interval; `rows` contains the result of `scores` for each
+    pass."""
     from evaluation.protocol import interval
 
     return {kind: {name: interval([row[kind][name] for row in rows]) for name in rows[0][kind]} for kind in rows[0]}
 
 
 def captions_json(real: Pass, clips: CaptionedClips) -> list[dict[str, Any]]:
-    """The name, the generated caption and the references of each clip."""
+    """The name, the generated caption and the references (human captions) of each clip in an evaluation pass."""
     from evaluation.captions import captions_of
 
     rows = zip(real.names, real.sample.captions, captions_of(clips, real))
@@ -156,13 +159,13 @@ def captions_json(real: Pass, clips: CaptionedClips) -> list[dict[str, Any]]:
 
 
 def sample_lines(records: list[dict[str, Any]]) -> list[str]:
-    """One line per generated caption, followed by its references."""
+    """Lines of text that show results of `captions_json`: each generated caption, followed by its references."""
     blocks = ((f"{record['clip']}: {record['said']}", *(f"    {text}" for text in record["people"])) for record in records)
     return [line for block in blocks for line in block]
 
 
 def write_page(path: Path, records: list[dict[str, Any]], clips: CaptionedClips) -> None:
-    """Write an HTML page that shows the motions of some captions."""
+    """Write an HTML page that shows motions with their captions; `records` are results of `captions_json`."""
     import torch
 
     from motion.clip import Motion

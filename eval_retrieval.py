@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def load(config: EvalRetrieval, run: Run) -> LanguageMotion:
-    """Load the LaMP of a run."""
+    """Load the LaMP (text-motion model) of a run."""
     from pipelines.language_motion import LanguageMotion
     from utils.runtime import resolve_device
 
@@ -81,7 +81,7 @@ def evaluate(config: EvalRetrieval) -> None:
 
 
 def heading(results: dict) -> tuple[str, ...]:
-    """The first lines of a report: the weights, data and settings, and the meaning of the rows."""
+    """The first lines of a report on `results`: the weights, data and settings, and the meaning of the rows."""
     from evaluation.report import FEW
 
     few = f" (only {results['clips']} clips: the results are uncertain)" if results["clips"] < FEW else ""
@@ -125,7 +125,7 @@ def search(config: EvalRetrieval) -> None:
 
 
 def write(config: EvalRetrieval, results: list[tuple[Hit, str]]) -> None:
-    """Write the matches in the requested formats: one page for html, one file per motion for all other formats."""
+    """Write the matches of a search in the requested formats: one page for html, one file per motion for all other formats."""
     from motion.drawing.html import write_html
     from motion.files.export import DEFAULT_OUTPUT, OutputOptions, export
     from pipelines.outputs import staged, suffix_of

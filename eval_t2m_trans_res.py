@@ -77,7 +77,7 @@ def run(config: EvalT2M) -> None:
 
 
 def open_split(config: EvalT2M, judge: Judge, loader: Loader, settings: dict[str, Any]) -> SplitEvaluation:
-    """The evaluation protocol on a split of the dataset.
+    """The evaluation protocol on a split of the dataset, with the evaluator `judge`.
 
     If the dataset folder does not exist, the split that is stored with the evaluator is used (evaluation/stored.py).
     """
@@ -100,7 +100,7 @@ def open_split(config: EvalT2M, judge: Judge, loader: Loader, settings: dict[str
 
 
 def lamp_bertscore(config: EvalT2M, clips: CaptionedClips, loader: Loader) -> dict[str, Any]:
-    """Load the captioner and the scorer that the protocol needs for LaMP-BertScore."""
+    """The arguments of `SplitEvaluation` for LaMP-BertScore: a function that captions motions, and one that scores the captions."""
     from evaluation.captions import BertScores, batched_captioner, lamp_bertscore, load_scorer
     from models.decoding import Search
     from pipelines.motion2text import MotionToText
@@ -113,7 +113,10 @@ def lamp_bertscore(config: EvalT2M, clips: CaptionedClips, loader: Loader) -> di
 
 
 def makers(protocol: SplitEvaluation, model: TextToMotion, config: EvalT2M) -> tuple[Callable, Callable]:
-    """Return two functions for `evaluate`: the first generates the motions of a pass, the second computes MultiModality."""
+    """Return two functions for `evaluation.protocol.evaluate`.
+
+    The first function generates the motions of an evaluation pass, and the second function computes MultiModality.
+    """
     options = {"size": config.batch_size, "sampling": settings_of(model, config)}
 
     def make(real, repeat: int):
@@ -135,7 +138,7 @@ def settings_of(model: TextToMotion, config: EvalT2M) -> SamplingSettings:
 
 
 def load_generator(config: EvalT2M, runs: Generator, tag: str, loader: Loader) -> TextToMotion:
-    """Load the masked transformer with its tokeniser, text encoder and residual transformer."""
+    """Load the masked transformer's weights named `tag`, with the tokeniser, the text encoder and the residual transformer."""
     from pipelines.text2motion import TextToMotion
 
     model = TextToMotion.load(*runs.masked.address, runs.res_name or None, tag=tag, loader=loader, precision=config.precision)

@@ -72,7 +72,8 @@ def evaluate(config: EvalVQ) -> None:
 def evaluator_metrics(
     config: EvalVQ, model: MotionTokeniser, normaliser: Normaliser, store: MotionStore, spec: DatasetSpec, judge: Judge
 ) -> dict[str, Any] | None:
-    """The metrics of text to motion (FID, R-precision, …), computed for the reconstructions; None without an evaluator."""
+    """Text-to-motion metrics (FID, R-precision, …) of the reconstructions, from the evaluator `judge`; None without an
+    evaluator."""
     from data.text import CaptionedClips
     from evaluation.judges import NoJudge
     from evaluation.protocol import SplitEvaluation, evaluate
@@ -91,7 +92,7 @@ def evaluator_metrics(
 
 
 def report(results: dict[str, Any]) -> str:
-    """The results as a readable text."""
+    """Format the results of the evaluation as a text."""
     from evaluation.report import FEW
 
     few = f" (only {results['clips']} clips: the results are uncertain)" if results["clips"] < FEW else ""
@@ -123,7 +124,10 @@ COLUMNS = ("foot_slide_cm_s", "jerk_m_s3", "bone_deviation_percent", "kick_cm", 
 
 
 def breakdown(kind: str, groups: dict[str, Any]) -> list[str]:
-    """A table with one line per action or source. Physical metrics are shown as "real → reconstructed"."""
+    """Format a table with one line per group of clips; `kind` is "action" or "source" (of the motion capture).
+
+    Physical metrics are shown as "real → reconstructed".
+    """
     if not groups:
         return []
     heads = ("slide cm/s", "jerk m/s³", "bones %", "high toe cm", "low toe cm")

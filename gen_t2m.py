@@ -48,7 +48,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def generate(config: GenT2M, runs: Generator, spec: DatasetSpec, prompts: list[Prompt], known: list[dict | None]) -> None:
-    """Generate and write all motions. Under torchrun, the motions are distributed over the processes; rank 0 writes the files."""
+    """Generate and write all motions; `known` is the result of `pipelines.known.check_prompts` for the prompts.
+
+    Under torchrun, the motions are distributed over the processes; rank 0 writes the files.
+    """
     from pipelines.samples import joined, requested_samples, separate
     from utils.provenance import provenance
     from utils.runtime import Distributed

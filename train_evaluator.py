@@ -95,7 +95,7 @@ def train(config: TrainEvaluator) -> None:
 
 
 def sizes(config: TrainEvaluator) -> dict[str, int]:
-    """The flags that are fields of `EvaluatorConfig`."""
+    """The values of those flags that are fields of `EvaluatorConfig`, keyed by name."""
     names = ("movement_hidden", "movement_dim", "motion_hidden", "text_hidden", "embed_dim", "info_nce")
     return {name: getattr(config, name) for name in names}
 
@@ -131,7 +131,10 @@ def load_words(config: TrainEvaluator, folder: CheckpointFolder, source: Path | 
 
 
 def scores(model: Evaluator, pairs: MatchingBatches) -> dict[str, float]:
-    """R-precision (top 1, 2, 3) of real pairs in batches of 32, and its upper bound ("ceiling") due to identical captions."""
+    """R-precision (top 1, 2, 3) of real text-motion pairs, in batches of 32, and its upper bound ("ceiling").
+
+    The upper bound is below 1 if a batch contains identical captions.
+    """
     import torch
 
     from evaluation.metrics.motion import r_precision

@@ -103,7 +103,7 @@ def backbone(config: TrainLaMP) -> Path:
 
 
 def build_model(config: TrainLaMP, tokeniser: MotionTokeniser, bert: Path) -> LaMP:
-    """A LaMP with the sizes of the backbone and the tokeniser, initialised from the backbone or the weights given by --init."""
+    """A LaMP with the sizes of the BERT in folder `bert` and of the tokeniser, with the weights of this BERT or of --init."""
     from models.bert import load_bert
     from models.lamp import LaMP, LaMPConfig
 
@@ -174,7 +174,7 @@ def validation(
 
 
 def recalls(model: LaMP, batch: dict) -> dict[str, float]:
-    """R@1, 2, 3 within a batch, in both directions."""
+    """Recall R@1, 2, 3 of retrieval within a batch, from motion to text and from text to motion."""
     from evaluation.metrics.retrieval import hits, rank
 
     motion = model.motion_features(batch["latents"], batch["lengths"])

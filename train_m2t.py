@@ -84,7 +84,7 @@ def train(config: TrainM2T) -> None:
 
 
 def build_model(config: TrainM2T, reader: LanguageMotion) -> Captioner:
-    """A new captioner that reads LaMP's queries."""
+    """A new captioner for the outputs of the queries of a LaMP, `reader`."""
     lamp = reader.lamp.config
     if config.decoder == "lm":
         from models.caption_lm import CaptionLM, CaptionLMConfig
@@ -125,7 +125,7 @@ def start_from_init_(model: Captioner, config: TrainM2T) -> None:
 
 
 def sentences(config: TrainM2T, model: Captioner) -> tuple[Sentences, Validation]:
-    """Batches of captions without motions, and the validation function."""
+    """Return batches of captions without motions (`--texts`), and the validation function."""
     from pathlib import Path
 
     from data.sentences import Sentences
@@ -142,7 +142,7 @@ def sentences(config: TrainM2T, model: Captioner) -> tuple[Sentences, Validation
 
 
 def pairs(config: TrainM2T, reader: LanguageMotion, model: Captioner) -> tuple[CaptionedLatents, Validation]:
-    """Batches of motions with captions, and the validation function."""
+    """Return batches of motions with captions, and the validation function."""
     from data.balance import sampling_weights
     from data.pairs import captioned_latents
     from data.store import MotionStore, Normaliser
@@ -182,7 +182,7 @@ def validation(batches: Sentences | CaptionedLatents, captions: bool) -> Validat
 
 
 def samples(model: Captioner, batch: dict) -> str:
-    """Captions of the first motions of a batch."""
+    """Generate captions of the first motions of a batch, and join them to one string."""
     from models.decoding import Search
 
     few = {name: value[:SAMPLES].to(next(model.parameters()).device) for name, value in batch.items()}

@@ -2,8 +2,8 @@
 
     python train_selector.py --name selector --dataset_name open --balance
 
-The script writes `checkpoints/<dataset_name>/<name>/`. Before the first step, the profiles of all motions
-(`motion/facts/profile.py`) are computed once, and a sentence encoder encodes all captions once. `gen_t2m.py --selector_name NAME`
+The script writes `checkpoints/<dataset_name>/<name>/`. Before the first step, the profiles of all motions (facts about the joints,
+`motion/facts/profile.py`) are computed once, and a sentence encoder encodes all captions once. `gen_t2m.py --selector_name NAME`
 uses the selector of the run NAME.
 """
 
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(config: TrainSelector) -> None:
-    """Compute profiles and conditions, build the model and train it."""
+    """Compute motion profiles (vectors of bits that state what the joints do) and encode captions, build the model and train it."""
     from dataclasses import asdict
 
     from models.selector import Selector, SelectorConfig
@@ -67,7 +67,8 @@ def train(config: TrainSelector) -> None:
 
 
 def both_splits(config: TrainSelector, spec: DatasetSpec) -> tuple[ProfileBatches, ProfileBatches, str]:
-    """Batches of the training and the validation split, and the fingerprint of the sentence encoder."""
+    """Return batches of profiles and encoded captions for the training and validation splits, and the text encoder's
+    fingerprint."""
     import os
     from pathlib import Path
 

@@ -96,7 +96,7 @@ def with_lamp_named(config: TrainT2M) -> TrainT2M:
 
 
 def train(config: TrainT2M) -> None:
-    """Compute motion tokens and text conditions, build the model and train it."""
+    """Compute motion tokens, encode the captions, build the model and train it."""
     from dataclasses import asdict
 
     from data.balance import sampling_weights
@@ -155,7 +155,7 @@ def train(config: TrainT2M) -> None:
 
 
 def check_tokeniser(config: TrainT2M, tokeniser: MotionTokeniser) -> None:
-    """Raise `UserError` if the stage cannot be trained on this tokeniser."""
+    """Raise `UserError` if the model of --stage cannot be trained on this tokeniser."""
     if tokeniser.stride != STRIDE:
         size = f"its tokens have {tokeniser.stride} frames, not {STRIDE}"
         raise UserError(f"--vq_name {config.vq_name}: {size}; train a tokeniser with --down_t 2")
@@ -167,7 +167,10 @@ def tokens(
     clips: CaptionedClips, tokeniser: MotionTokeniser, normaliser: Normaliser, encoder: Conditioner, config: TrainT2M,
     settings: dict,
 ) -> CaptionedTokens:  # fmt: skip
-    """Batches of the codes and conditions of a split, both cached. `settings` are further arguments of `CaptionedTokens`."""
+    """Return batches of the motion tokens and encoded captions of a split; tokens and captions are cached on disk.
+
+    `settings` are further arguments of `CaptionedTokens`.
+    """
     from pathlib import Path
 
     from data.conditions import Conditions
@@ -193,7 +196,8 @@ def tokens(
 def build_model(
     config: TrainT2M, tokeniser: MotionTokeniser, conditions: Conditions, max_motion: int
 ) -> MaskedTransformer | ResidualTransformer | LengthPredictor:
-    """A new model for the stage. Its input layers are initialised from the codebooks and the conditions of the training captions.
+    """A new model for --stage, with input layers initialised from the codebooks and from `conditions`, the encoded training
+    captions.
 
     `max_motion` is the length of the longest clips in frames.
     """
@@ -221,9 +225,9 @@ def build_model(
 def start_from_init_(model: nn.Module, config: TrainT2M, condition: str) -> None:
     """Load the weights given by --init into the model.
 
-    If the text encoders differ, the layers that read the condition are not loaded.
+    If the text encoders differ, the layers whose input is the encoded text are not loaded.
 
-    `condition` is the fingerprint of the text encoder of `model`. Raises `UserError` if the stage or a size differs.
+    `condition` is the fingerprint (hash) of the text encoder of `model`. Raises `UserError` if the stage or a size differs.
     """
     from dataclasses import asdict
 
@@ -254,7 +258,7 @@ def codebooks(tokeniser: MotionTokeniser) -> Tensor:
 
 
 def new_generator(config: TrainT2M, tokeniser: MotionTokeniser, normaliser: Normaliser, encoder: Conditioner) -> Generator:
-    """The generator of motions for evaluation and pictures during training."""
+    """The pipeline that generates motions, during training, for the evaluation and for pictures."""
     from evaluation.in_training import Generator
     from pipelines.sampling import SamplingSettings
 
@@ -262,7 +266,7 @@ def new_generator(config: TrainT2M, tokeniser: MotionTokeniser, normaliser: Norm
 
 
 def evaluation(config: TrainT2M, clips: CaptionedClips, generator: Generator, judge: Judge | None) -> Evaluation | None:
-    """The evaluation for --eval_fid; None without --eval_fid."""
+    """The evaluation of generated motions for --eval_fid; None without --eval_fid."""
     from evaluation.in_training import of_generated, validation_pass
     from training.parts import Evaluation
 

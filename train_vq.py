@@ -79,7 +79,8 @@ def train(config: TrainVQ) -> None:
 
 
 def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
-    """The feature statistics of the dataset or, with `--init`, of the run from which the training starts."""
+    """The mean and standard deviation of the features, from the dataset or, with `--init`, from the run that provides initial
+    weights."""
     from data.store import Normaliser
     from models.upstream.released import run_folder
     from training.begin import init_weights
@@ -90,8 +91,10 @@ def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
 
 
 def new_tokeniser(config: TrainVQ, spec: DatasetSpec, clips: Clips, normaliser: Normaliser) -> MotionTokeniser:
-    """Return the tokeniser to train. Depending on the flags, the tokeniser starts from the weights given by `--init`, and has body
-    constraints and body losses."""
+    """Return the tokeniser to train, with body constraints and body losses (`models.body`) if flags select them.
+
+    With `--init`, the tokeniser starts from the weights given by this flag.
+    """
     from models.body import BodyLoss, measured_bones
     from models.loading import load_model, require_kind
     from models.vqvae import MotionTokeniser, widen_from_
@@ -121,7 +124,7 @@ def tokeniser_config(config: TrainVQ, dim: int) -> VQConfig:
 def evaluation(
     config: TrainVQ, spec: DatasetSpec, store: MotionStore, normaliser: Normaliser, judge: Judge | None
 ) -> Evaluation | None:
-    """The evaluation for --eval_fid; None without --eval_fid."""
+    """The evaluation of reconstructed motions for --eval_fid; None without --eval_fid."""
     from data.text import CaptionedClips
     from evaluation.in_training import of_reconstructions, validation_pass
     from training.parts import Evaluation

@@ -73,7 +73,7 @@ class MotionReader(nn.Module):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """Generate `count` captions per motion from outputs of LaMP's queries, `queries` (B, P, H), and optional base `codes` (B,
+        """Generate `count` captions per motion, given outputs `queries` (B, P, H) of LaMP's queries and, if used, base `codes` (B,
         N).
 
         Beam search returns the best caption first. With nucleus sampling, the random numbers for a motion depend on its entry in

@@ -93,8 +93,7 @@ class Loader:
 
 
 def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str, torch.Tensor] | None = None) -> nn.Module:
-    """Build a new model of a `kind`, such as "lamp", from its config, which is checked against `state`, the tensors of a file, if
-    given.
+    """Build a new model of a `kind`, such as "lamp", from its config. With `state`, the tensors of a file, the config is checked.
 
     Raises `UserError`, naming `source`, for unknown or unsuitable settings.
     """

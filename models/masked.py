@@ -106,7 +106,7 @@ class MaskedTransformer(nn.Module):
 
     @torch.no_grad()
     def init_tokens_(self, codebooks: Tensor) -> None:
-        """Initialise the embeddings of tokens from the first codebook in `codebooks` (Q, K, code_dim), so that similar codes are
+        """Initialise the embeddings of tokens from the first of the `codebooks` (Q, K, code_dim), so that similar codes are
         close."""
         base = codebooks[0]
         self.token_emb.weight[: self.config.nb_code] = (base - base.mean(0)) / base.std()

@@ -104,8 +104,7 @@ class Layer(nn.Module):
         past: Cache | None,
         wanted: int | None,
     ) -> tuple[Tensor, Cache]:
-        """Apply the layer to x (B, queries + L, H), learned queries followed by a text; also returns self-attention's keys and
-        values.
+        """Apply the layer to x (B, queries + L, H), queries followed by a text; also returns the keys and values of self-attention.
 
         `past` holds the keys and values of earlier positions. Only the first `wanted` outputs are computed; None: all. `mask`
         applies to the keys of self-attention, and `context_mask` to the keys of cross-attention.
@@ -182,7 +181,7 @@ class QFormer(nn.Module):
         past: list[Cache] | None = None,
         wanted: int | None = None,
     ) -> tuple[Tensor, list[Cache]]:
-        """Apply all layers to x, the last one only for the first `wanted` outputs. Returns the outputs, and each layer's keys and
+        """Apply all layers to x; the last layer computes only the first `wanted` outputs. Also returns each layer's keys and
         values."""
         context_mask = None if context_valid is None else context_valid[:, None, None, :]
         caches = []
@@ -196,8 +195,7 @@ class QFormer(nn.Module):
     def init_backbone_(self, bert: Bert) -> None:
         """Initialise the text branch from a BERT, and the queries' feed-forward layers from the BERT's feed-forward layers.
 
-        The embedding of [DEC], which starts captions, becomes the mean of all word embeddings. Raises `ValueError` if the sizes
-        differ.
+        The embedding of [DEC], which starts captions, becomes the mean of all word embeddings. Raises `ValueError` for other sizes.
         """
         config, backbone = self.config, bert.config
         for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings"):

@@ -31,7 +31,7 @@ def guide(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
 
 
 def _scramble(x: Tensor) -> Tensor:
-    """Hash integers with the finaliser of SplitMix64 (Steele et al. 2014), a bijection of int64; all input bits affect all output
+    """Hash int64 numbers with the finaliser of SplitMix64 (Steele et al. 2014), a bijection; every input bit affects all output
     bits."""
 
     def shift(x: Tensor, bits: int) -> Tensor:  # logical shift; >> is arithmetic

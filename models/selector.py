@@ -26,7 +26,7 @@ TEXT_DROPOUT = 0.1
 
 @dataclass(frozen=True)
 class SelectorConfig:
-    """Sizes of a selector; `profile_dim` is the number of bits of a profile (what a motion shows)."""
+    """Sizes of a selector; `profile_dim` is the number of bits of a profile, which states what the joints of a motion do."""
 
     cond_dim: int = 384
     profile_dim: int = len(BITS)

@@ -68,8 +68,8 @@ class Words:
         return self.vectors.shape[1]
 
     def look_up(self, token: str) -> tuple[int, int]:
-        """Return the indices of the word and of the part of speech in a token `word/POS`; `unk` and class OTHER for a word without
-        vector."""
+        """Return the indices of the word and of the part of speech in a token `word/POS`. An unknown word becomes `unk`, class
+        OTHER."""
         word, _, pos = token.partition("/")
         if word not in self.index:
             return self.index[UNKNOWN], OTHER
@@ -87,8 +87,8 @@ class Words:
 
     @classmethod
     def from_glove(cls, folder: str | Path) -> Words:
-        """Load the GloVe vectors of Guo et al., `our_vab_{data.npy,words.pkl,idx.pkl}`. Raises `UserError` if a file is missing or
-        invalid."""
+        """Load Guo et al.'s GloVe vectors, `our_vab_{data.npy,words.pkl,idx.pkl}`. Raises `UserError` for missing or invalid
+        files."""
         folder = Path(folder)
         try:
             vectors = np.load(folder / "our_vab_data.npy", allow_pickle=False)
@@ -99,8 +99,7 @@ class Words:
 
     @classmethod
     def from_word_pieces(cls, vocabulary: Iterable[str]) -> Words:
-        """Build vectors of the words in `vocabulary`: means of MiniLM's embeddings of a word's pieces, normalised over all
-        words."""
+        """Build a vector per word: the mean of MiniLM's embeddings of its pieces, normalised over the vocabulary."""
         folder = minilm_folder()
         tokenizer, embeddings = load_tokenizer(folder), load_bert(folder).words.weight.detach()
         words = [*PIECES, *sorted(set(vocabulary) - set(PIECES))]

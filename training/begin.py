@@ -32,8 +32,8 @@ def init_weights(config: Any) -> Path:
 
 
 def check_same(flag: str, source: Mapping[str, Any], target: Mapping[str, Any], free: Container[str] = ()) -> None:
-    """Raise `UserError` if the configs of two models, `source` and `target`, differ in a field that is not in `free`. The message
-    begins with `flag`."""
+    """Raise `UserError`, with `flag` in its message, if two models' configs, `source` and `target`, differ in fields not in
+    `free`."""
     for name, value in target.items():
         if name not in free and source.get(name) != value:
             problem = f"{name} is {source.get(name)} in the earlier run and {value} in the new run"

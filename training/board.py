@@ -17,8 +17,7 @@ from torch.utils.tensorboard.summary import image, scalar, text
 
 
 class Board:
-    """A TensorBoard events file in `folder`. After the first failed write, such as on a full disk, a note is printed and logging
-    stops.
+    """A TensorBoard events file in `folder`. After a failed write, such as on a full disk, a note is printed and logging stops.
 
     PyTorch's `SummaryWriter` writes in a background thread, whose errors the training could not catch, so it is not used.
     """

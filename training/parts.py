@@ -133,7 +133,7 @@ class WeightAverage:
 class Prefetcher:
     """Prepares the next batches, `make(index)`, in background threads during training, and copies them to the device.
 
-    For training on a GPU, `AHEAD` (several) batches are prepared in advance. Training on a CPU uses all cores, so one batch is
+    For training on a GPU, several batches (`AHEAD`) are prepared in advance. Training on a CPU uses all cores, so one batch is
     prepared in advance. `make` must be a pure function. Exceptions that `make` raises are raised by `get`.
     """
 
@@ -230,8 +230,8 @@ class Reporter:
                 file.write(f"{readable(line)}\n")
 
     def values(self, prefix: str, values: Metrics, step: int) -> str:
-        """Log numbers, texts and images to TensorBoard, with `prefix` before their names, and return the numbers and texts on one
-        line. Long texts are shortened."""
+        """Log numbers, texts and images to TensorBoard, under `<prefix>/<name>`; returns a line of the numbers and (shortened)
+        texts."""
         if self.board:
             for name, value in values.items():
                 self.board.add(f"{prefix}/{name}", value, step)

@@ -158,7 +158,7 @@ class Trainer:
             self.lock.release()
 
     def _loop(self) -> int:
-        """Train until there is a reason to stop; returns it: 0 (last step reached), DEADLINE (--max_minutes over), or a signal's
+        """Train until there is a reason to stop, and return it: 0 (last step), DEADLINE (--max_minutes over) or a signal's
         number."""
         config, reason = self.config, 0
         if self.validation_due:  # the validation was skipped when the run was interrupted
@@ -325,8 +325,7 @@ class Trainer:
         self.sums = {name: value.to(self.device) for name, value in self.sums.items()}
 
     def _reason_to_stop(self) -> int:
-        """The reason for stopping: 0 (none), DEADLINE (--max_minutes over), or the number of a received signal, which takes
-        precedence.
+        """The reason for stopping: 0 (none), DEADLINE (--max_minutes over), or a signal's number, which takes precedence.
 
         All processes stop at the same step. With several processes, they stop one step after the step at which the first process
         has a reason for stopping.

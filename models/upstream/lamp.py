@@ -181,8 +181,7 @@ def text_condition(config: dict[str, Any]) -> TextCondition:
 
 
 def lamp_masked_from(state: State, *, n_heads: int = 8, bert_heads: int | None = None, stride: int = 4) -> MaskedTransformer:
-    """Build LaMP's masked transformer, with its frozen text encoder `text`, from a released state dict; `stride`: frames per
-    token."""
+    """Build LaMP's masked transformer, with its frozen text encoder, from a released state dict. `stride`: frames per token."""
     qformer = {name: value for name, value in state.items() if name.startswith(QFORMER)}
     text = TextCondition(_filled(QFormer, QFormerConfig(**qformer_sizes(qformer, bert_heads)), qformer_state(qformer)))
     text.projection.load_state_dict(under(state, PROJECTION), strict=True)

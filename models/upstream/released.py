@@ -246,8 +246,7 @@ def read_released(path: str | Path) -> dict[str, Any]:
 
 
 def check_sizes(path: str | Path, checkpoint: Any) -> None:
-    """Raise `UserError` if the checkpoint has tensors that are not plain, or that would need far more memory than the file
-    (expanded views)."""
+    """Raise `UserError` for sparse, quantised or meta tensors, or if all tensors would take far more memory than the file."""
     total, pending, seen = 0, [checkpoint], 0
     while pending and seen < MAX_VALUES:
         value, seen = pending.pop(), seen + 1
