@@ -102,8 +102,7 @@ def results_name(config: EvalM2T) -> str:
 
 
 def load_captioner(config: EvalM2T, loader: Loader) -> MotionToText:
-    """Load the captioner with its LaMP. Raises `UserError` if the captioner is missing, or if its sizes differ from the values of
-    the flags."""
+    """Load the captioner with its LaMP. Raises `UserError` if the captioner is missing, or if its sizes differ from given flags."""
     from pipelines.motion2text import MotionToText
 
     name, tag = config.resume_trans or config.name, config.which_epoch or None
@@ -143,8 +142,7 @@ def labelled(values: dict[str, float], kind: str) -> dict[str, float]:
 
 
 def summary(rows: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, Any]]:
-    """The mean of each score over the passes, with its 95 % confidence interval; `rows` contains the result of `scores` for each
-    pass."""
+    """The mean of each score over the evaluation passes (one result of `scores` each), with its 95 % confidence interval."""
     from evaluation.protocol import interval
 
     return {kind: {name: interval([row[kind][name] for row in rows]) for name in rows[0][kind]} for kind in rows[0]}

@@ -72,8 +72,7 @@ def evaluate(config: EvalVQ) -> None:
 def evaluator_metrics(
     config: EvalVQ, model: MotionTokeniser, normaliser: Normaliser, store: MotionStore, spec: DatasetSpec, judge: Judge
 ) -> dict[str, Any] | None:
-    """Text-to-motion metrics (FID, R-precision, …) of the reconstructions, from the evaluator `judge`; None without an
-    evaluator."""
+    """Text-to-motion metrics (FID, R-precision, …) of the reconstructions, by the evaluator `judge`; None if there is none."""
     from data.text import CaptionedClips
     from evaluation.judges import NoJudge
     from evaluation.protocol import SplitEvaluation, evaluate

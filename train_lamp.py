@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(config: TrainLaMP) -> None:
-    """Compute latents and token ids, build the model and train it."""
+    """Compute the latents of motions and the token ids of captions, build the model and train it."""
     from dataclasses import asdict
 
     from data.balance import sampling_weights

@@ -67,8 +67,7 @@ def train(config: TrainSelector) -> None:
 
 
 def both_splits(config: TrainSelector, spec: DatasetSpec) -> tuple[ProfileBatches, ProfileBatches, str]:
-    """Return batches of profiles and encoded captions for the training and validation splits, and the text encoder's
-    fingerprint."""
+    """Batches of profiles and encoded captions for the training and the validation split, and a hash of the sentence encoder."""
     import os
     from pathlib import Path
 

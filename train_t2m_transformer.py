@@ -196,8 +196,7 @@ def tokens(
 def build_model(
     config: TrainT2M, tokeniser: MotionTokeniser, conditions: Conditions, max_motion: int
 ) -> MaskedTransformer | ResidualTransformer | LengthPredictor:
-    """A new model for --stage, with input layers initialised from the codebooks and from `conditions`, the encoded training
-    captions.
+    """A new model for --stage. Input layers are initialised from the codebooks and from `conditions`, the encoded captions.
 
     `max_motion` is the length of the longest clips in frames.
     """

@@ -79,8 +79,7 @@ def train(config: TrainVQ) -> None:
 
 
 def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
-    """The mean and standard deviation of the features, from the dataset or, with `--init`, from the run that provides initial
-    weights."""
+    """The mean and standard deviation of the features, from the dataset or, with `--init`, from the run that --init names."""
     from data.store import Normaliser
     from models.upstream.released import run_folder
     from training.begin import init_weights

@@ -73,8 +73,7 @@ class MotionReader(nn.Module):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """Generate `count` captions per motion, given outputs `queries` (B, P, H) of LaMP's queries and, if used, base `codes` (B,
-        N).
+        """Generate `count` captions per motion, from outputs `queries` (B, P, H) of LaMP's queries and, if used, base codes (B, N).
 
         Beam search returns the best caption first. With nucleus sampling, the random numbers for a motion depend on its entry in
         `numbers` (B,), which is by default its index in the batch.
@@ -173,7 +172,7 @@ class CaptionGPT(MotionReader):
         return x, valid
 
     def forward(self, ids: Tensor, valid: Tensor, prefix: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Logits (B, L, V) of the word after each position, from token ids (B, L), their mask (B, L) and the result of
+        """Logits (B, L, V) of the word after each position, from token ids (B, L), their mask (B, L), and `prefix` from
         `context`."""
         x = self.words(ids) + self.positions.weight[: ids.shape[1]]
         if prefix is not None:

@@ -129,7 +129,7 @@ class CaptionOPT(nn.Module):
     def search(self, queries: Tensor, prompt: Tensor, end: int, search: Search, count: int, numbers: Tensor) -> Tensor:
         """Decode `count` captions per motion. OPT's input is the projected query outputs (B, P, H), then the token ids `prompt`.
 
-        Returns the ids after the prompt, (B, count, L). All positions after a caption's last word contain `end`. For `numbers`, see
+        Returns the ids after the prompt, (B, count, L). Positions after a caption's last word contain `end`. `numbers`: see
         `models.decoding.write`.
         """
         prompt_words = self.opt.embed(prompt[:-1]).expand(len(queries), -1, -1)

@@ -134,8 +134,7 @@ def load_byte_pairs() -> Tokenizer:
 
 
 def byte_pairs(merges: list[tuple[str, str]]) -> Tokenizer:
-    """Build CLIP's tokeniser from its merges. The order of token ids is: bytes, bytes at the end of a word, merges, start token,
-    end token."""
+    """Build CLIP's tokeniser from its merges. Order of ids: bytes, bytes at the end of a word, merges, start token, end token."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]  # bytes whose letter is `chr(byte)`
     alphabet = [chr(byte) for byte in printable] + [chr(256 + index) for index in range(256 - len(printable))]
     tokens = [*alphabet, *(f"{letter}</w>" for letter in alphabet), *("".join(pair) for pair in merges), START, END]

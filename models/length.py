@@ -1,4 +1,4 @@
-"""The length predictor: condition → number of tokens of the motion (MoMask's length estimator).
+"""The length predictor: condition (encoded text) → number of tokens of the motion (MoMask's length estimator).
 
 The predictor maps a condition (B, C) to logits (B, classes); class k stands for a length of k tokens. If a condition has rows for
 words, these rows are not used.

@@ -2,10 +2,10 @@
 
 In training, random tokens of a sequence are selected for prediction; the fraction of selected tokens is the cosine schedule at a
 random time. Of the selected tokens, 80 % are replaced by [MASK] and 10 % by random tokens; the others stay unchanged. From the
-sequence with these replacements and from the condition, which is given as one or more prefix tokens, the model predicts the
-original tokens at the selected positions. Generation starts with a sequence of [MASK] tokens. Every sampling step samples a token
-at each masked position, keeps the sampled tokens with the highest confidence, and masks the other sampled tokens again. The number
-of masked tokens falls from step to step.
+sequence with these replacements and from the condition (the encoded text, given as one or more prefix tokens), the model predicts
+the original tokens at the selected positions. Generation starts with a sequence of [MASK] tokens. Every sampling step samples a
+token at each masked position, keeps the sampled tokens with the highest confidence, and masks the other sampled tokens again. The
+number of masked tokens falls from step to step.
 
 Shapes: codes (B, L) int64, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in
 tokens; logits (B, L, K).
@@ -106,8 +106,7 @@ class MaskedTransformer(nn.Module):
 
     @torch.no_grad()
     def init_tokens_(self, codebooks: Tensor) -> None:
-        """Initialise the embeddings of tokens from the first of the `codebooks` (Q, K, code_dim), so that similar codes are
-        close."""
+        """Initialise the embeddings from the first of the `codebooks` (Q, K, code_dim): similar codes get similar embeddings."""
         base = codebooks[0]
         self.token_emb.weight[: self.config.nb_code] = (base - base.mean(0)) / base.std()
 

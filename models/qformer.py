@@ -181,8 +181,7 @@ class QFormer(nn.Module):
         past: list[Cache] | None = None,
         wanted: int | None = None,
     ) -> tuple[Tensor, list[Cache]]:
-        """Apply all layers to x; the last layer computes only the first `wanted` outputs. Also returns each layer's keys and
-        values."""
+        """Apply all layers to x, the last one for the first `wanted` outputs; also returns the keys and values of each layer."""
         context_mask = None if context_valid is None else context_valid[:, None, None, :]
         caches = []
         for number, layer in enumerate(self.layers, start=1):

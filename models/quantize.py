@@ -47,7 +47,7 @@ class Codebook(nn.Module):
         return torch.addmm(self.codebook.square().sum(1), latents, self.codebook.T, beta=-0.5).argmax(1)
 
     def replace_dead_(self, latents: Tensor, valid: Tensor) -> None:
-        """Replace dead codes by random latents (N, C). Only latents for which `valid` (N,) is True are drawn."""
+        """Replace dead (rarely used) codes by random latents (N, C). Only latents for which `valid` (N,) is True are drawn."""
         order = torch.rand(len(latents), device=latents.device).masked_fill(~valid, 2).argsort()  # valid latents first
         picks = order[torch.arange(len(self.counts), device=latents.device) % valid.sum().clamp(min=1)]
         # If there are fewer latents than codes, several codes get the same latent; noise makes them differ.

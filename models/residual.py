@@ -1,8 +1,8 @@
 """The residual transformer: base codes → codes of all further layers, one layer at a time (MoMask section 3.4).
 
 A layer is one quantiser of the tokeniser; layer 0 is the base. Layer q is predicted from the sum of the embedded codes of layers 0
-… q−1, from the layer number and from the condition. Layer number and condition are prefix tokens. In training, a random layer is
-drawn for each sample, and the model predicts the codes of this layer.
+… q−1, from the layer number and from the condition (encoded text). Layer number and condition are prefix tokens. In training, a
+random layer is drawn for each sample, and the model predicts the codes of this layer.
 
 Shapes: codes (B, L, Q) int64, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in
 tokens; logits (B, L, K + 1). The last class, padding, is never a target. If padding is sampled, the code is −1 and the layer adds

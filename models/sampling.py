@@ -31,8 +31,7 @@ def guide(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
 
 
 def _scramble(x: Tensor) -> Tensor:
-    """Hash int64 numbers with the finaliser of SplitMix64 (Steele et al. 2014), a bijection; every input bit affects all output
-    bits."""
+    """Hash int64 numbers by a bijection, SplitMix64's finaliser (Steele et al. 2014); every input bit affects every output bit."""
 
     def shift(x: Tensor, bits: int) -> Tensor:  # logical shift; >> is arithmetic
         return (x >> bits) & ((1 << (64 - bits)) - 1)

@@ -68,7 +68,7 @@ class Words:
         return self.vectors.shape[1]
 
     def look_up(self, token: str) -> tuple[int, int]:
-        """Return the indices of the word and of the part of speech in a token `word/POS`. An unknown word becomes `unk`, class
+        """Return the indices of the word and of the part of speech of a token `word/POS`. Unknown words become `unk`, class
         OTHER."""
         word, _, pos = token.partition("/")
         if word not in self.index:
@@ -87,8 +87,7 @@ class Words:
 
     @classmethod
     def from_glove(cls, folder: str | Path) -> Words:
-        """Load Guo et al.'s GloVe vectors, `our_vab_{data.npy,words.pkl,idx.pkl}`. Raises `UserError` for missing or invalid
-        files."""
+        """Load Guo et al.'s GloVe vectors `our_vab_{data.npy,words.pkl,idx.pkl}`. Raises `UserError` if they are unusable."""
         folder = Path(folder)
         try:
             vectors = np.load(folder / "our_vab_data.npy", allow_pickle=False)

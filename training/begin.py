@@ -32,8 +32,7 @@ def init_weights(config: Any) -> Path:
 
 
 def check_same(flag: str, source: Mapping[str, Any], target: Mapping[str, Any], free: Container[str] = ()) -> None:
-    """Raise `UserError`, with `flag` in its message, if two models' configs, `source` and `target`, differ in fields not in
-    `free`."""
+    """Raise `UserError`, beginning with `flag`, if two models' configs, `source` and `target`, differ in fields not in `free`."""
     for name, value in target.items():
         if name not in free and source.get(name) != value:
             problem = f"{name} is {source.get(name)} in the earlier run and {value} in the new run"

@@ -230,8 +230,7 @@ class Reporter:
                 file.write(f"{readable(line)}\n")
 
     def values(self, prefix: str, values: Metrics, step: int) -> str:
-        """Log numbers, texts and images to TensorBoard, under `<prefix>/<name>`; returns a line of the numbers and (shortened)
-        texts."""
+        """Log numbers, texts and images to TensorBoard under `<prefix>/<name>`; returns a line of numbers and shortened texts."""
         if self.board:
             for name, value in values.items():
                 self.board.add(f"{prefix}/{name}", value, step)

@@ -158,8 +158,7 @@ class Trainer:
             self.lock.release()
 
     def _loop(self) -> int:
-        """Train until there is a reason to stop, and return it: 0 (last step), DEADLINE (--max_minutes over) or a signal's
-        number."""
+        """Train until there is a reason to stop, and return it: 0 (last step), DEADLINE (--max_minutes over) or a signal number."""
         config, reason = self.config, 0
         if self.validation_due:  # the validation was skipped when the run was interrupted
             self._validate()

@@ -49,7 +49,7 @@ OUTSIDE = {
 
 
 def is_captioner(state: State) -> bool:
-    """Whether a state dict belongs to the released captioner."""
+    """Whether a state dict belongs to LaMP's released captioner."""
     return "opt_proj.weight" in state and any(name.startswith(LM) for name in state)
 
 
