@@ -38,10 +38,10 @@ class BodyConstraints(nn.Module):
     """Projects normalised features (B, T, D) onto motions with fixed bone lengths, whose toes do not slide while they stand.
 
     Bones: joints are corrected from the root outwards. Each joint is placed on the line from the corrected position of its parent
-    to its own predicted position, at the bone's length from the parent, so errors do not accumulate along a limb.
-    Feet: the mean world velocity of the toes is subtracted from the root's velocity. In this mean, the weight of a toe is the
-    predicted probability that the toe stands. Both corrections, of bones and of feet, are differentiable, and the decoder is
-    trained through them. `fit_` sets the bone lengths, and the mean and standard deviation with which rows are normalised.
+    to its own predicted position, at the bone's length from the parent, so errors do not accumulate along a limb. Feet: the mean
+    world velocity of the toes is subtracted from the root's velocity. In this mean, the weight of a toe is the predicted
+    probability that the toe stands. Both corrections, of bones and of feet, are differentiable, and the decoder is trained through
+    them. `fit_` sets the bone lengths, and the mean and standard deviation with which features are normalised.
     """
 
     def __init__(self, dim: int):

@@ -1,7 +1,7 @@
 """The length predictor: condition (encoded text) → number of tokens of the motion (MoMask's length estimator).
 
-The predictor maps a condition (B, C) to logits (B, classes); class k stands for a length of k tokens. If a condition has rows for
-words, these rows are not used.
+The predictor maps a condition (B, C) to logits (B, classes); class k stands for a length of k tokens. If a condition also contains
+vectors of words, these vectors are not used.
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ class MotionTokeniser(nn.Module):
         return self.encoder(motion, shorter_than(frames, lengths))
 
     def quantise(self, motion: Tensor, lengths: Tensor | None = None) -> Quantised:
-        """Encode motion (B, T, D), and quantise the latents."""
+        """Encode motion (B, T, D) to latents, and quantise the latents."""
         lengths = shorter_than(motion.shape[1], lengths)
         latents = self.encode_latent(motion, lengths)
         mask = None if lengths is None else valid_mask(lengths // self.stride, latents.shape[1])  # (B, L)

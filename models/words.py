@@ -68,8 +68,7 @@ class Words:
         return self.vectors.shape[1]
 
     def look_up(self, token: str) -> tuple[int, int]:
-        """Return the indices of the word and of the part of speech of a token `word/POS`. Unknown words become `unk`, class
-        OTHER."""
+        """Return the indices of the word and the part of speech of a token `word/POS`. Unknown words become `unk`, class OTHER."""
         word, _, pos = token.partition("/")
         if word not in self.index:
             return self.index[UNKNOWN], OTHER

@@ -57,8 +57,7 @@ def lamp_from(state: State, *, bert_heads: int | None = None, **tokeniser_settin
     """Build LaMP from a released state dict.
 
     The result has two tokenisers: `tokeniser` encodes the motions that LaMP takes as input, and `coder` computes the codes that
-    LaMP predicts. `bert_heads` is the number of attention heads, by default width / 64. `tokeniser_settings` are passed to
-    `tokeniser_from`.
+    LaMP predicts. `bert_heads` is the number of attention heads, by default width / 64. `tokeniser_settings`: see `tokeniser_from`.
     """
     parts = {prefix: under(state, prefix) for prefix in ("vq_model.", "motion_encoder.")}
     coder = tokeniser_from(parts["vq_model."], **tokeniser_settings)
