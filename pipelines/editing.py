@@ -52,11 +52,12 @@ def edit(
     Args:
         sections: (first, end) of each section in frames, rounded to token boundaries; a section has at least one token.
         prompt: text for the sections; "": in-betweening without text.
-        before, after: numbers of frames to add before the start and after the end, multiples of the token length.
+        before, after: numbers of frames to add before the start and after the end, multiples of the frames per token.
         takes: number of results, B.
         longest: maximum number of tokens in a window of the transformers; longer motions are edited in windows around sections.
         sampling: sampling settings; None: the defaults for the weights (`model.sampling`).
-        first_sample: sample number of the first result; the other results get the next numbers.
+        first_sample: sample number of the first result, which determines its random numbers together with the seed; the other
+            results get the next numbers.
 
     Returns:
         B results of before + T + after frames. If the last section reaches the end of the source, or if `after` is not 0,
@@ -92,9 +93,9 @@ def edit(
 
 
 def tokens_in(sections: Sequence[tuple[int, int]], tokens: int, stride: int) -> Tensor:
-    """Return a mask (L,) of the tokens in the sections.
+    """Return a mask (tokens,) that is True for the tokens in the sections, which are (first, end) in frames.
 
-    Sections are rounded to token boundaries, and have at least one token each.
+    Sections are rounded to token boundaries (a token has `stride` frames), and have at least one token each.
     """
     mask = torch.zeros(tokens, dtype=torch.bool)
     for start, stop in sections:
@@ -106,8 +107,8 @@ def tokens_in(sections: Sequence[tuple[int, int]], tokens: int, stride: int) -> 
 def spans_of(mask: Sequence[bool], longest: int) -> list[tuple[int, int]]:
     """Return the spans (first, end) of consecutive True values in a mask of tokens.
 
-    If the motion has more than `longest` tokens, spans are split into pieces. Each piece, with `CONTEXT` tokens on both sides, fits
-    in a window of `longest` tokens.
+    If the mask has more than `longest` tokens, long spans are split, so that every span fits in a window of `longest` tokens
+    together with `CONTEXT` tokens on both sides.
     """
     edges = [0, *(index for index in range(1, len(mask)) if mask[index] != mask[index - 1]), len(mask)]
     spans = [(first, end) for first, end in pairwise(edges) if mask[first]]
@@ -117,7 +118,7 @@ def spans_of(mask: Sequence[bool], longest: int) -> list[tuple[int, int]]:
 
 
 def windows_around(spans: Sequence[tuple[int, int]], tokens: int, longest: int, reach: int) -> list[tuple[int, int]]:
-    """Return, for each span, the window (start, stop) that the transformers see when they fill the span.
+    """Return, for each span of a motion with `tokens` tokens, the window (start, stop) that the transformers see when they fill it.
 
     A window has up to `reach` tokens on each side of its span, and at most `longest` tokens in total. The span is in the centre if
     possible. The window ends before the next span, whose tokens have not been generated yet. If one window can contain the whole

@@ -41,7 +41,7 @@ def check_formats(formats: Sequence[str]) -> None:
 
 
 def find_generator(config: Sampling) -> Generator:
-    """Resolve the models that the flags select. Raises `UserError` if no model fits, or if several models fit."""
+    """Find the models that the flags select, without loading them. Raises `UserError` if no model or several models fit."""
     from pipelines.runs import resolve_generator
 
     names = (config.name, config.res_name, config.length_name, config.fill_name, config.selector_name)
