@@ -33,8 +33,9 @@ KIND = "evaluated split"
 
 
 class StoredSplit:
-    """N clips: their captions, lengths (N,) in frames and embeddings (N, E). `judge` is the fingerprint of the evaluator.
+    """A split without its motions: captions, lengths (N,) in frames and motion embeddings (N, E) of N clips.
 
+    `judge` is the fingerprint (a hash) of the evaluator that computed the embeddings.
     The captions of clip i are `captions[first[i] : first[i + 1]]`.
     """
 
@@ -48,7 +49,7 @@ class StoredSplit:
 
     @classmethod
     def of(cls, clips: CaptionedClips, judge: GuoJudge) -> StoredSplit:
-        """Embed clips with the evaluator, each at its full length, without the protocol's crops."""
+        """Embed clips with the evaluator, each at its full length, without the random crops of an evaluation pass."""
         lengths = torch.as_tensor(clips.clips.lengths) // STRIDE * STRIDE
         motion = torch.empty(len(clips), judge.evaluator.config.embed_dim)
         for batch in clips.clips.batches(Normaliser.identity(clips.spec.dim)):
@@ -97,8 +98,9 @@ def find_split(spec: DatasetSpec, split: str, judge: Judge) -> Path | None:
 
 
 class StoredEvaluation(SplitEvaluation):
-    """The protocol on a stored split. Physical metrics of real motion are missing, because these metrics need the clips.
+    """Evaluates generated motion on a stored split, without the dataset.
 
+    Physical metrics of real motion are missing, because these metrics need the clips.
     Raises `UserError` if the split was embedded by another evaluator.
     """
 
