@@ -84,7 +84,7 @@ class CachedConditioner:
 
 
 class Generator:
-    """Generates motion with a transformer in training, its tokeniser and its text encoder."""
+    """Generates motion with a transformer that is being trained, its tokeniser and its text encoder."""
 
     def __init__(
         self,

@@ -173,7 +173,7 @@ class SplitEvaluation:
         return Sample(joined.motion[inverse], physical, [joined.captions[i] for i in inverse.tolist()] if captioner else [])
 
     def scores(self, real: Pass, sample: Sample, reference: Tensor, repeat: int) -> dict[str, float]:
-        """All metrics of the motions `sample` for the captions of a pass. FID uses the real embeddings `reference` (M, E)."""
+        """All metrics of the motions `sample` for the captions of the pass `real`. FID uses real embeddings `reference` (M, E)."""
         motion = sample.motion
         precision = metrics.r_precision(real.text, motion, BATCH)
         values = {

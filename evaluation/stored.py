@@ -35,8 +35,8 @@ KIND = "evaluated split"
 class StoredSplit:
     """A split without its motions: captions, lengths (N,) in frames and motion embeddings (N, E) of N clips.
 
-    `judge` is the fingerprint (a hash) of the evaluator that computed the embeddings.
-    The captions of clip i are `captions[first[i] : first[i + 1]]`.
+    `judge` is the fingerprint (a hash) of the evaluator that computed the embeddings. The captions of clip i are
+    `captions[first[i] : first[i + 1]]`.
     """
 
     def __init__(self, spec: DatasetSpec, captions: Sequence[Sequence[Caption]], lengths: Tensor, motion: Tensor, judge: str):
@@ -100,8 +100,8 @@ def find_split(spec: DatasetSpec, split: str, judge: Judge) -> Path | None:
 class StoredEvaluation(SplitEvaluation):
     """Evaluates generated motion on a stored split, without the dataset.
 
-    Physical metrics of real motion are missing, because these metrics need the clips.
-    Raises `UserError` if the split was embedded by another evaluator.
+    Physical metrics of real motion are missing, because these metrics need the clips. Raises `UserError` if the split was embedded
+    by another evaluator.
     """
 
     def __init__(self, split: StoredSplit, judge: GuoJudge, **settings):

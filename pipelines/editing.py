@@ -26,7 +26,7 @@ from pipelines.text2motion import TextToMotion
 
 
 class Edited(NamedTuple):
-    """B results of an edit."""
+    """B edited motions: their features and codes, and which frames were generated."""
 
     features: Tensor  # (B, T', D), in the dataset's own units
     codes: Tensor  # (B, L, Q); without a residual model, −1 in the residual layers of new tokens
@@ -47,7 +47,7 @@ def edit(
     sampling: SamplingSettings | None = None,
     first_sample: int = 0,
 ) -> Edited:
-    """Regenerate sections of `source` (T, D), and optionally add frames before and after `source`.
+    """Regenerate sections of a motion with features `source` (T, D), and optionally add frames before and after it.
 
     Args:
         sections: (first, end) of each section in frames, rounded to token boundaries; a section has at least one token.
@@ -121,8 +121,8 @@ def windows_around(spans: Sequence[tuple[int, int]], tokens: int, longest: int, 
     """Return, for each span of a motion with `tokens` tokens, the window (start, stop) that the transformers see when they fill it.
 
     A window has up to `reach` tokens on each side of its span, and at most `longest` tokens in total. The span is in the centre if
-    possible. The window ends before the next span, whose tokens have not been generated yet. If one window can contain the whole
-    motion, the returned list contains only this window.
+    possible. The window ends before the next span, whose tokens have not been generated yet. If `tokens` exceeds neither `longest`
+    nor `reach`, the only window is the whole motion.
     """
     if tokens <= min(longest, reach):
         return [(0, tokens)]

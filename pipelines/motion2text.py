@@ -46,7 +46,7 @@ Matcher = Callable[[list[str], Tensor], Tensor]  # N texts and the indices (N,) 
 
 
 class MotionToText:
-    """A captioner with `reader`, the LaMP that it was trained with. Raises `UserError` if the query widths of both differ."""
+    """A captioner with `reader`, the LaMP model that encodes motions for it. Raises `UserError` if their query widths differ."""
 
     def __init__(self, captioner: MotionReader, reader: LanguageMotion):
         expected, actual = captioner.config.prefix_dim, reader.lamp.config.hidden_size
@@ -117,7 +117,7 @@ class MotionToText:
         """Generate `count` captions of each motion, the best match first.
 
         Args:
-            features, lengths: the motions.
+            features, lengths: features (B, T, D) of the motions in the dataset's own units, and lengths (B,) in frames.
             search: settings of beam search or sampling.
             count: number of captions per motion. A caption with the same words as a better caption is returned only if there are
                 too few different captions.

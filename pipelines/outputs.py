@@ -178,7 +178,7 @@ def count_finished(config: Sampling, record: dict[str, Any], requested: Sequence
 
     Returns 0 without --is_continue, and also if earlier motions cannot be shown in the requested html or --grid files.
 
-    `requested` lists (prompt index, repeat, text) of all motions in the order in which they are generated.
+    `requested` lists (prompt index, index among the prompt's motions, text) of all motions in the order of generation.
     """
     if not config.is_continue:
         return 0

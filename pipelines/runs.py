@@ -224,7 +224,7 @@ def _runs(kind: Kind, root: Path, datasets: Sequence[str], *, released: bool) ->
 
 
 def _ready_releases(root: Path, runs: Sequence[Run]) -> list[Run]:
-    """Return at most one released masked transformer whose tokeniser is available, preferably LaMP's."""
+    """Return at most one of the released masked transformers `runs`: one whose tokeniser is in `root`, preferably LaMP's."""
     ready = []
     for run in runs:
         tokenisers = runs_in(root, run.dataset_name, ("tokeniser",), released=True)

@@ -26,7 +26,7 @@ SHORTEST_LOOP = 4  # minimum number of tokens of a loop
 
 
 def requested_samples(prompts: list[Prompt], config: GenT2M) -> list[tuple[int, int, str]]:
-    """List the (prompt index, repeat, text) of every motion, in the order of generation."""
+    """List (prompt index, index among the prompt's motions, text) of every motion to generate, in the order of generation."""
     if config.join:
         return [(0, repeat, joined_text(prompts)) for repeat in range(config.repeat_times)]
     return [(k, repeat, prompt.text) for repeat in range(config.repeat_times) for k, prompt in enumerate(prompts)]
@@ -75,7 +75,7 @@ def loops(
 ) -> Iterator[Sample]:  # fmt: skip
     """Generate motions of `texts`, and regenerate tokens at the end and start of each motion, so that its end leads into its start.
 
-    `batch` contains (prompt index, repeat) of each motion; `first` is the sample number of the first motion.
+    `batch` lists (prompt index, index among the prompt's motions); `first` is the sample number of the first motion.
     """
     conditions = model.encoder(texts)
     tokens = model.count_tokens(conditions, frames, seed=sampling.seed, first_sample=first).clamp_min(SHORTEST_LOOP)
@@ -114,10 +114,10 @@ def joined(
 
 
 class Plan(NamedTuple):
-    """The sections of an edit. All numbers are in frames.
+    """The frames of a motion that an edit keeps, regenerates and adds. All numbers are in frames.
 
     Attributes:
-        frames: number of frames of the source that are used, from its start.
+        frames: number of frames of the source motion that are used, from its start.
         sections: (first, end) of the sections to regenerate.
         before, after: numbers of frames to add before the start and after the end.
     """

@@ -39,7 +39,10 @@ class SamplingSettings:
     candidates: int = 1
 
     def changed(self, flags: Any) -> SamplingSettings:
-        """Return a copy of these settings, in which attributes of `flags` that are not None replace the fields of the same name."""
+        """Return a copy of these settings, in which attributes of `flags` that are not None replace the fields of the same name.
+
+        If `flags` ask for a loop, `candidates` is 1.
+        """
         given = {field.name: getattr(flags, field.name, None) for field in fields(self)}
         given |= {"candidates": 1} if getattr(flags, "loop", False) else {}  # loops are not compared
         return replace(self, **{name: value for name, value in given.items() if value is not None})

@@ -25,7 +25,7 @@ SAMPLES_PER_WINDOW = 2**32  # offset between the sample numbers of consecutive w
 
 
 class Window(NamedTuple):
-    """The tokens `start` to `stop` − 1, with text conditions. Tokens in the window that are not generated serve as context."""
+    """The tokens `start` to `stop` − 1 of a motion, with an encoded text. Tokens in the window that exist already are context."""
 
     start: int | Tensor  # one value for all motions, or one per motion (B,)
     stop: int | Tensor

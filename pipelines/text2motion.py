@@ -235,8 +235,8 @@ class TextToMotion:
             raise UserError(f"{problem}; name a selector with --selector_name, or train one with train_selector.py")
 
     def plan(self, prompt: str, sampling: SamplingSettings) -> list[list[str]]:
-        """Split a prompt into steps. A step is returned as the list of its text and, if the step has two simultaneous actions, the
-        texts of both actions."""
+        """Split a prompt into steps, which follow each other. A step is returned as the list of its text and, if the step has two
+        simultaneous actions, the texts of both actions."""
         stepwise = sampling.stepwise and self.fills and self.length is not None
         return [self.with_actions(text, sampling) for text in (steps(prompt) if stepwise else [prompt])]
 
@@ -336,7 +336,7 @@ class TextToMotion:
         """Sample codes (B, L, Q), or (B, L, 1) without a residual transformer.
 
         Args:
-            condition: text conditions of the B motions.
+            condition: encoded texts (B, …) of the B motions.
             tokens: (B,) lengths in tokens; codes after the end of a motion are −1.
             given: (B, L, Q) codes that are kept, −1 where codes are to be generated. None: all codes are generated.
             sampling: sampling settings; None: the defaults for the weights (`self.sampling`).

@@ -160,7 +160,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
 
 def save_resume(path: str | Path, state: dict[str, Any]) -> None:
-    """Write nested dicts, lists, numbers and tensors with a checksum. An existing file is renamed to `<stem>.previous.pt`.
+    """Write a training state (dicts, lists, numbers, tensors) with a checksum. An existing file is renamed to `<stem>.previous.pt`.
 
     Raises `UserError` if the file cannot be written.
     """

@@ -16,5 +16,5 @@ def to_units(tensor: Tensor, value: int = 0) -> Tensor:
 
 
 def batch_to_units(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Pad the sequences in a training batch (codes, latents, ids, words) to a multiple of `UNIT` (8), but keep the stored lengths."""
+    """Pad the sequences in a training batch (codes, latents, ids, words) to a multiple of `UNIT` (8); lengths stay unchanged."""
     return {name: to_units(value, PADDING[name]) if name in PADDING else value for name, value in batch.items()}

@@ -57,7 +57,7 @@ class Session:
     Attributes:
         steps: the motions that each action of the visitor created, the oldest action first.
         undone: the steps that were undone and can be redone; the step that was undone last is at the end.
-        total: number of entries created so far, including dropped and undone ones.
+        total: number of motions created so far, including dropped and undone ones.
     """
 
     steps: tuple[tuple[Entry, ...], ...] = ()

@@ -40,7 +40,7 @@ def pooled_similarity(motion: Tensor, text: Tensor, pool: str = "max") -> Tensor
 
 
 class Ranks(NamedTuple):
-    """Rank of the best correct candidate of each query, as numbers (..., N) of candidates."""
+    """Rank of the best correct candidate of each query, as numbers (..., N) of better, of tied and of tied correct candidates."""
 
     better: Tensor  # candidates with a higher score
     tied: Tensor  # candidates with the same score, including the best correct candidate
@@ -132,9 +132,8 @@ def reranked(scores: Tensor, best: int, score: Callable[[Tensor, Tensor], Tensor
 def galleries(protocol: str, names: Sequence[str], texts: Tensor | None = None) -> list[Tensor]:
     """The galleries (sets of clips to search) of a protocol, as indices into the clip names `names`.
 
-    The protocol's result is the mean over its galleries.
-    `texts` (N, C) are sentence-encoder features of the captions, which `dissimilar` needs. Raises `UserError` for an unknown
-    protocol.
+    The protocol's result is the mean over its galleries. `texts` (N, C) are sentence-encoder features of the captions, which
+    `dissimilar` needs. Raises `UserError` for an unknown protocol.
     """
     match protocol:
         case "all" | "threshold":
