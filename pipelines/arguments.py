@@ -45,7 +45,7 @@ def as_arguments() -> Iterator[None]:
 def strings(value: Any, name: str) -> tuple[list[str], bool]:
     """Convert a string or a list of strings to a list. Returns the list, and whether `value` is a single string.
 
-    Error messages call the argument `name`.
+    `name` is the argument's name in error messages.
     """
     is_single = isinstance(value, str)
     texts = [value] if is_single else value
@@ -55,7 +55,7 @@ def strings(value: Any, name: str) -> tuple[list[str], bool]:
 
 
 def whole(value: Any, name: str) -> int:
-    """Convert a whole number, or a tensor or array with one element, to an int. Error messages call the argument `name`."""
+    """Convert a whole number, or a tensor or array with one element, to an int. `name` is its name in error messages."""
     number = real(value, name)
     if number != int(number):
         raise UserError(f"{name}: {short(value)} is not a whole number")
@@ -63,7 +63,7 @@ def whole(value: Any, name: str) -> int:
 
 
 def real(value: Any, name: str) -> float | int:
-    """Convert a finite number, or a tensor or array with one element, to a Python number. Errors call the argument `name`."""
+    """Convert a finite number, or a tensor or array with one element, to a Python number. `name` is its name in error messages."""
     if isinstance(value, (torch.Tensor, np.ndarray, np.generic)) and np.prod(value.shape) == 1:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
@@ -72,7 +72,7 @@ def real(value: Any, name: str) -> float | int:
 
 
 def truth(value: Any, name: str) -> bool:
-    """Convert True or False to a bool. Raises a `UserError`, which calls the argument `name`, for any other value."""
+    """Convert True or False (Python or NumPy) to a bool. `name` is the argument's name in the error for any other value."""
     if not isinstance(value, (bool, np.bool_)):
         raise UserError(f"{name}: {short(value)}; give True or False")
     return bool(value)

@@ -56,8 +56,7 @@ def edit(
         takes: number of results, B.
         longest: maximum number of tokens in a window of the transformers; longer motions are edited in windows around sections.
         sampling: sampling settings; None: the defaults for the weights (`model.sampling`).
-        first_sample: sample number of the first result, which determines its random numbers together with the seed; the other
-            results get the next numbers.
+        first_sample: sample number of the first result; it and the seed determine the result. The others get the next numbers.
 
     Returns:
         B results of before + T + after frames. If the last section reaches the end of the source, or if `after` is not 0,

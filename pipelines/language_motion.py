@@ -1,4 +1,4 @@
-"""A trained LaMP with its motion tokeniser, its WordPiece tokenizer, and the mean and standard deviation of its features.
+"""A trained LaMP model with its motion tokeniser, its WordPiece tokenizer, and the mean and standard deviation of its features.
 
 Captions are strings. Motions are features (B, T, D), normalised with this mean and standard deviation, and lengths (B,) in frames.
 """
@@ -86,7 +86,7 @@ class LanguageMotion:
 
     @torch.no_grad()
     def conditions(self, captions: Sequence[str], query: bool = True) -> Tensor:
-        """Encode captions as input (N, H) for generators: the mean query output of each caption or, without `query`, [CLS]."""
+        """Encode captions as input (N, H) for generators: the mean query output or, without `query`, the [CLS] output of each."""
         return self._embed(captions, lambda ids, lengths: self.lamp.condition(ids, lengths, query))
 
     @torch.no_grad()
@@ -121,7 +121,7 @@ class LanguageMotion:
 
     @torch.no_grad()
     def match_latents(self, captions: Sequence[str], latents: Tensor, lengths: Tensor) -> Tensor:
-        """Log-odds (B,) that caption b matches motion b, which is given as outputs (B, N, C) of the tokeniser's encoder.
+        """Log-odds (B,) that caption b matches motion b, from the outputs `latents` (B, N, C) of the tokeniser's encoder.
 
         `lengths` (B,) are in tokens.
         """

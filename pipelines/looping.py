@@ -49,8 +49,7 @@ def loop_codes(
         added: number of tokens to add between end and start; 0: tokens around the seam, where end and start meet, are regenerated.
         longest: maximum number of tokens in a window of the transformers.
         sampling: sampling settings; None: the defaults for the weights (`model.sampling`).
-        first_sample: sample number of the first motion, which determines its random numbers together with the seed; the other
-            motions get the next numbers.
+        first_sample: sample number of the first motion; it and the seed determine the motion. The others get the next numbers.
     """
     sampling = sampling or model.sampling
     B, L, _ = codes.shape

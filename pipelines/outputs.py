@@ -229,7 +229,7 @@ def spans(frames: np.ndarray) -> list[str]:
 
 
 def with_locked_feet(sample: Sample, body: np.ndarray | None) -> tuple[Sample, np.ndarray]:
-    """Add joints to a sample's motion whose standing feet do not slide and whose bone lengths are constant.
+    """Compute joints without foot sliding and with constant bone lengths, and store them in the sample's motion (`locked`).
 
     Returns the sample, and a mask (T,) of the frames in which a foot still slides. The bone lengths are those of the rest pose
     `body` (J, 3) or, if `body` is None, the medians of the motion.

@@ -1,4 +1,4 @@
-"""The text encoders that models were trained with, and the part of a joint condition that each model reads.
+"""The text encoders that models were trained with, and the part of the encoders' outputs that each model takes as input.
 
 The models of a pipeline may have been trained with different encoders. Each prompt is encoded once by each encoder, and the outputs
 of the encoders are concatenated to a joint condition.

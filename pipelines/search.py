@@ -52,10 +52,8 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True)
 class MotionIndex:
-    """The search index of a folder of motion files, which are divided into pieces.
-
-    Piece p covers frames `starts[p] : starts[p] + lengths[p]` of the file `files[owners[p]]`, at `fps`.
-    """
+    """The search index of a folder of motion files, which are divided into pieces. Piece p covers frames
+    `starts[p] : starts[p] + lengths[p]` of the file `files[owners[p]]`, at `fps`."""
 
     features: Tensor  # (P, Q, E) float16 unit vectors
     owners: Tensor  # (P,)
@@ -176,10 +174,8 @@ def joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def embed(model: LanguageMotion, spec: DatasetSpec, motions: list[np.ndarray], number: int) -> dict[str, Tensor]:
-    """Divide motions with features (T, D) into pieces and embed the pieces. Returns the tensors of a `MotionIndex`.
-
-    `number` is the number of the first motion's file, so it is the first value of `owners`.
-    """
+    """Divide motions with features (T, D) into pieces and embed the pieces. Returns the tensors of a `MotionIndex`, in which the
+    file of the first motion has the index `number`."""
     stride = model.tokeniser.stride
     pieces = [
         (owner, start, min(spec.max_motion, len(motion) - start) // stride * stride)

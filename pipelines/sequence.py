@@ -51,16 +51,14 @@ class Motions(NamedTuple):
 
 class Candidates(NamedTuple):
     """C candidates for the next part of each of B motions: codes (B · C, L, Q), lengths in tokens (B · C,), and scores (B, C).
-
-    A candidate begins with the context, the last tokens of the motion so far.
-    """
+    A candidate begins with the context, the last tokens of the motion so far."""
 
     codes: Tensor
     tokens: Tensor
     scores: Tensor
 
     def best(self, allowed: Tensor | None = None) -> Motions:
-        """Return the candidate with the highest score of each motion.
+        """Return, for each motion, the candidate with the highest score.
 
         If the mask `allowed` (B, C) is True for at least one candidate of a motion, only the candidates of this motion for which it
         is True are considered.
@@ -94,8 +92,7 @@ def generate_steps(
         continues: K flags; flag k is True if step k continues the action of step k − 1. All candidates of such a step are generated
             with the last tokens before the step as context. Empty: all flags are False.
         sampling: sampling settings.
-        first_sample: sample number of the first motion, which determines its random numbers together with the seed; the other
-            motions get the next numbers.
+        first_sample: sample number of the first motion; it and the seed determine the motion. The others get the next numbers.
     """
     B = len(sizes)
     Q, device = model.tokeniser.num_quantizers, sizes.device

@@ -200,8 +200,7 @@ class TextToMotion:
             prompts: B texts.
             lengths: (B,) in frames, rounded down to whole tokens; 0 or None: predicted.
             sampling: sampling settings; None: the defaults for the weights (`self.sampling`).
-            first_sample: sample number of the first prompt, which determines its random numbers together with the seed; the other
-                prompts get the next numbers.
+            first_sample: sample number of the first prompt; it and the seed determine its motion. The others get the next numbers.
             changes: fields of `sampling` to change, such as `seed=1`.
 
         Candidate c of sample n has the random numbers of sample n · `sampling.candidates` + c, so a motion does not depend on the
@@ -295,7 +294,8 @@ class TextToMotion:
         return self.count_tokens(condition, lengths, seed=sampling.seed, first_sample=count * first_sample).view(-1, count)
 
     def count_tokens(self, condition: Tensor, lengths: Tensor | None, **sample: int) -> Tensor:
-        """Convert `lengths` (B,) in frames to tokens. Lengths of 0, or all if `lengths` is None, are predicted from encoded texts.
+        """Convert `lengths` (B,) in frames to tokens. Lengths of 0, or all if `lengths` is None, are predicted from encoded texts
+        (`condition`).
 
         `sample` contains the arguments `seed` and `first_sample` of `LengthPredictor.predict`.
         """
@@ -340,8 +340,7 @@ class TextToMotion:
             tokens: (B,) lengths in tokens; codes after the end of a motion are −1.
             given: (B, L, Q) codes that are kept, −1 where codes are to be generated. None: all codes are generated.
             sampling: sampling settings; None: the defaults for the weights (`self.sampling`).
-            first_sample: sample number of the first motion, which determines its random numbers together with the seed; the other
-                motions get the next numbers.
+            first_sample: sample number of the first motion; it and the seed determine the motion. The others get the next numbers.
         """
         s = sampling or self.sampling
         draw = {"temperature": s.temperature, "topkr": s.topkr, "seed": s.seed, "first_sample": first_sample}

@@ -1,8 +1,8 @@
 """Metrics of generated motions, from an evaluator's embeddings of motions and texts, and from joints.
 
 FID: Heusel et al. 2017; R-precision, MM-Dist, Diversity, MultiModality: Guo et al. 2022, section 6. Embeddings of texts and of
-motions are (N, E); text i describes motion i. Results are float64 scalar tensors. Random draws use a NumPy generator, so that
-`np.random.RandomState` reproduces the draws of the published code. Embeddings that are not finite raise `UserError`.
+motions are (N, E); text i describes motion i. Metrics of embeddings are float64 tensors. Random draws use a NumPy generator, so
+that `np.random.RandomState` reproduces the draws of the published code. Embeddings that are not finite raise `UserError`.
 """
 
 from __future__ import annotations
