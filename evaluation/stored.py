@@ -58,7 +58,7 @@ class StoredSplit:
         return cls(clips.spec, captions, lengths, motion, judge.fingerprint)
 
     def save(self, path: Path) -> None:
-        """Write the file, with the embeddings in fp16."""
+        """Write the split to a safetensors file, with the embeddings in fp16."""
         text = "\n".join(f"{caption.text}#{caption.tokens}#0.0#0.0" for caption in self.captions)
         state = {
             "motion": self.motion.half(), "lengths": self.lengths.to(torch.int16),

@@ -43,7 +43,7 @@ class Lamp:
     """Text to motion, captioning, search and editing with the models of one checkpoints folder, or with the embedded models.
 
     Args:
-        checkpoints_dir: folder that contains the runs.
+        checkpoints_dir: folder that contains the runs, the folders with trained weights.
         dataset_name: dataset of the runs; None: any dataset.
         name, res_name, length_name, fill_name, selector_name: the models that generate motion; same values as for the flags of
             gen_t2m.py with these names.

@@ -126,7 +126,7 @@ def resolve(kind: Kind, checkpoints_dir: str | Path | Sequence[str | Path], data
         kind: the required kind of run.
         checkpoints_dir: one or several checkpoints folders; the first folder that contains such a run is used.
         dataset_name: dataset of the run; None: any dataset.
-        name: name of the run, path of its folder or weights file, or "embedded"; "": the only run.
+        name: name of the run, path of its folder or weights file, or "embedded" for the run in `assets/demo`; "": the only run.
 
     Raises `MissingRun` if there is no such run, and `UserError` if there are several such runs, or only damaged ones.
     """

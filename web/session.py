@@ -40,7 +40,7 @@ class Entry:
 
     @property
     def motion(self) -> Motion:
-        """The motion."""
+        """The joints and the text of this motion."""
         return self.sample.motion
 
     @property

@@ -33,7 +33,7 @@ def statistics(embeddings: Tensor) -> Statistics:
 
 
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:
-    """|m₁ − m₂|² + tr(C₁ + C₂ − 2 (C₁C₂)^½) (Heusel et al. 2017, equation 6).
+    """Fréchet distance of two Gaussians: |m₁ − m₂|² + tr(C₁ + C₂ − 2 (C₁C₂)^½) (Heusel et al. 2017, equation 6).
 
     With C₁ = F Fᵀ, the product C₁C₂ has the same eigenvalues as the symmetric matrix FᵀC₂F. These eigenvalues are real, and only
     rounding errors can make them negative.
