@@ -55,6 +55,7 @@ def batched_captioner(
 def load_scorer(model: str, layer: int, device: torch.device | str) -> BertScorer:
     """Load the BERTScore encoder `model`. If the name is empty, RoBERTa-large is used if Hugging Face's cache has it, else MiniLM.
 
+    `layer` is the layer whose outputs are compared; 0: the last layer of a model folder, or bert-score's default for the name.
     Raises `UserError` if the model is missing.
     """
     if not model:
@@ -135,22 +136,22 @@ def processed(captions: list[str]) -> list[str]:
 
 
 def embedded(judge: Judge, captions: list[str]) -> Tensor:
-    """The evaluator's embeddings (N, E) of captions."""
+    """Embeddings (N, E) of captions, by the evaluator `judge`."""
     tokens = [line.split() or [f"{EMPTY}/PUNCT"] for line in tag(captions)]
     return judge.text([caption if caption.strip() else EMPTY for caption in captions], tokens).cpu()
 
 
 def matching_scores(text: Tensor, real: Pass) -> Scores:
-    """R-precision and MM-Dist of the real motions of a pass and text embeddings (N, E), one per motion."""
+    """R-precision and MM-Dist between the motions of the evaluation pass `real` and text embeddings (N, E), one per motion."""
     precision = metrics.r_precision(text, real.sample.motion, BATCH)
     scores = {f"R@{k}": float(value) for k, value in enumerate(precision, start=1)}
     return {**scores, "MM-Dist": float(metrics.matching_distance(text, real.sample.motion))}
 
 
 def human_baseline(real: Pass, captions: list[list[Caption]]) -> tuple[list[str], list[list[Caption]]]:
-    """Return (candidates, references) for the scores of human captions. Clips with a single caption are skipped.
+    """Return (candidates, references) for scores of human captions. Clips with a single caption are skipped.
 
-    The candidate of a clip is the caption that the pass chose at random; the references are the other captions of the clip.
+    The candidate of a clip is the caption that the evaluation pass `real` chose at random; the references are its other captions.
     """
     references = [[caption for caption in of_clip if caption.text != drawn] for drawn, of_clip in zip(real.captions, captions)]
     candidates = [drawn for drawn, of_clip in zip(real.captions, references) if of_clip]
@@ -158,6 +159,6 @@ def human_baseline(real: Pass, captions: list[list[Caption]]) -> tuple[list[str]
 
 
 def captions_of(clips: CaptionedClips, real: Pass) -> list[list[Caption]]:
-    """All captions of each clip of a pass."""
+    """All captions of each clip in the evaluation pass `real`."""
     index = {name: number for number, name in enumerate(clips.clips.names)}
     return [clips.captions_of(index[name]) for name in real.names]

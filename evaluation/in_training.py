@@ -52,39 +52,39 @@ def judge_of(config: Evaluated, device: torch.device) -> Judge | None:
 
 
 def validation_pass(config: Evaluated, clips: CaptionedClips, judge: Judge) -> SplitEvaluation:
-    """The evaluation on the validation clips. Prints a note if there are too few clips for a reliable FID."""
+    """Set up the evaluation of motions on the validation clips. Prints a note if the clips are too few for a reliable FID."""
     if len(clips) < FEW:
         note(f"--eval_fid {config.eval_fid}: the validation split has {len(clips)} clips; FID is not reliable below {FEW} clips")
     return SplitEvaluation(clips, judge, batches=config.eval_batches, seed=config.seed, physical=False)
 
 
 def scores(protocol: SplitEvaluation, sample: Sample) -> dict[str, float]:
-    """The metrics of generated or reconstructed motions, under the names that logs use."""
+    """The metrics of generated or reconstructed motions, whose embeddings `sample` contains, under the names that logs use."""
     real = protocol.real(0)
     values = protocol.scores(real, sample, real.sample.motion, 0)
     return {short: values[name] for name, short in NAMES.items()}
 
 
 def of_reconstructions(protocol: SplitEvaluation, normaliser: Normaliser) -> Score:
-    """Return a function that scores the reconstructions of a tokeniser."""
+    """Return a function that takes a tokeniser and returns the metrics of its reconstructions."""
     return lambda tokeniser: scores(protocol, protocol.reconstructed(reconstructor(tokeniser, normaliser), 0))
 
 
 class CachedConditioner:
-    """A conditioner that caches the condition of each caption."""
+    """Wraps a text encoder, and keeps the encoded text (condition) of each caption in memory."""
 
     def __init__(self, conditioner: Conditioner):
         self.conditioner, self.dim, self.cache = conditioner, conditioner.dim, {}
 
     def __call__(self, captions: Sequence[str]) -> Tensor:
-        """Conditions (B, C), or (B, 1 + W, C) if the conditioner also returns W words."""
+        """Encoded captions (B, C), or (B, 1 + W, C) if the text encoder also returns outputs for up to W word pieces."""
         if new := sorted(set(captions) - self.cache.keys()):
             self.cache |= zip(new, self.conditioner(new))
         return pad_sequence([self.cache[caption] for caption in captions], batch_first=True)
 
 
 class Generator:
-    """Generates motion with a transformer in training, its tokeniser and its text encoder."""
+    """Generates motion with a transformer that is being trained, its tokeniser and its text encoder."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class Generator:
 
 
 def of_generated(protocol: SplitEvaluation, generator: Generator, stage: str) -> Score:
-    """Return a function that scores the motions that a masked or residual transformer generates."""
+    """Return a function that takes a masked or residual transformer (see `stage`) and returns the metrics of its motions."""
     if stage == "residual":
         return lambda residual: scores(protocol, protocol.reconstructed(generator.complete(residual), 0))
 

@@ -29,7 +29,7 @@ BATCH = 256  # clips per batch; enough to run matrix products at full speed
 
 
 class Judge(Protocol):
-    """The interface of an evaluator."""
+    """An evaluator, a model that embeds texts and motions in one space."""
 
     name: str
     released: bool  # whether this is the released evaluator, with which published results were computed
@@ -42,7 +42,7 @@ class Judge(Protocol):
 
 
 class GuoJudge:
-    """The matching evaluator with its word vectors, and the mean and standard deviation (D,) of its features.
+    """The matching evaluator of Guo et al., with its word vectors and the mean and standard deviation (D,) of its input features.
 
     `folder` is the folder of the evaluator's run. Raises `UserError` if the width of `mean` or of the word vectors does not fit the
     evaluator. `motion` raises `UserError` for features of the wrong width, and for clips with fewer than 4 or more than 196 frames.
@@ -92,7 +92,7 @@ class GuoJudge:
 
     @torch.no_grad()
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Embeddings (B, E). Raises `UserError` for a motion that is too short or too long for the evaluator."""
+        """Embeddings (B, E) of features (B, T, D) in the dataset's units. Raises `UserError` for a motion too short or too long."""
 
         def embed(features: Tensor, lengths: Tensor) -> Tensor:
             return self.evaluator.embed_motion((features.to(self.mean) - self.mean) / self.std, lengths)
@@ -101,7 +101,7 @@ class GuoJudge:
 
     @torch.no_grad()
     def text(self, captions: Sequence[str], tokens: Sequence[Sequence[str]]) -> Tensor:
-        """Embeddings (B, E) of the tokens; the captions are not used."""
+        """Embeddings (B, E) of texts, given as HumanML3D `word/POS` tokens; the captions are not used."""
         embeddings = []
         for start in range(0, len(tokens), BATCH):
             batch = {name: value.to(self.mean.device) for name, value in self.words(tokens[start : start + BATCH]).items()}
@@ -131,7 +131,7 @@ class LampJudge:
 
     @torch.no_grad()
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Embeddings (B, E)."""
+        """Embeddings (B, E) of features (B, T, D) in the dataset's units, with `lengths` (B,) in frames."""
 
         def embed(features: Tensor, lengths: Tensor) -> Tensor:
             return self.lamp.project_motions((features.to(self.mean) - self.mean) / self.std, lengths).mean(1)

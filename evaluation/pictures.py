@@ -39,7 +39,7 @@ def strips(features: Tensor, lengths: Tensor, captions: list[str], spec: Dataset
 
 
 def of_reconstructions(clips: CaptionedClips, normaliser: Normaliser, count: int) -> Pictures:
-    """Return a function that renders `count` clips and, below each clip, its reconstruction by a tokeniser."""
+    """Return a function that takes a tokeniser, and draws `count` clips and, below each clip, its reconstruction."""
     features, lengths, captions = chosen(clips, count)
     real = strips(features, lengths, [f"{caption} (real)" for caption in captions], clips.spec)
 
@@ -53,7 +53,7 @@ def of_reconstructions(clips: CaptionedClips, normaliser: Normaliser, count: int
 
 
 def of_generated(clips: CaptionedClips, generator: Generator, stage: str, count: int) -> Pictures:
-    """Return a function that generates motions for `count` clips with a masked or residual transformer and renders them."""
+    """Return a function that takes a masked or residual transformer (see `stage`), and draws its motions for `count` clips."""
     features, lengths, captions = chosen(clips, count)
 
     @torch.no_grad()

@@ -67,7 +67,8 @@ class SplitEvaluation:
     """Evaluates motions in passes over `clips` with the evaluator `judge`. Passes over real motion are cached.
 
     Args:
-        published: "standard", or "lamp" for the variant in LaMP's release, which uses first captions and keeps the clips' order.
+        published: "standard", or "lamp" for the variant in LaMP's release, which uses the first caption of each clip and keeps the
+            order of the clips.
         batches: number of batches of 32 per pass; 0: all.
         captioner: function that captions every real and every generated motion; None: no captions.
         text_scorer: function that compares the output of `captioner` with the captions of the clips; None: no comparison.
@@ -99,11 +100,11 @@ class SplitEvaluation:
         return self.passes[repeat]
 
     def reconstructed(self, reconstruct: Reconstruct, repeat: int) -> Sample:
-        """Apply `reconstruct` to the motions of a pass and embed the reconstructions."""
+        """Apply `reconstruct` to the real motions of the pass with the number `repeat`, and embed the reconstructions."""
         return self._pass(repeat, reconstruct).sample
 
     def draws(self, repeat: int) -> np.random.Generator:
-        """The random generator that draws the order, crops and captions of a pass."""
+        """The random generator that draws the order, crops and captions of the pass with the number `repeat`."""
         return np.random.default_rng((self.seed, repeat + 1))
 
     def _pass(self, repeat: int, reconstruct: Reconstruct) -> Pass:
@@ -124,13 +125,16 @@ class SplitEvaluation:
         return Pass(names, captions, torch.cat(lengths), torch.cat(texts), _joined(samples))
 
     def generated(self, model: TextToMotion, real: Pass, repeat: int, size: int, sampling: SamplingSettings) -> Sample:
-        """Generate motions for the captions and lengths of a pass, in batches of `size`, and embed them."""
+        """Generate motions for the captions and lengths of the pass `real`, in batches of `size`, and embed them.
+
+        `repeat`, the number of the pass, is added to the seed.
+        """
         return self._generate(model, model.encoder(real.captions), real.lengths, repeat, size, self.captioner, sampling)
 
     def multimodality(
         self, model: TextToMotion, real: Pass, repeat: int, batches: int, size: int, sampling: SamplingSettings
     ) -> Tensor:
-        """MultiModality of motions generated for the captions in the first `batches` batches of a pass."""
+        """MultiModality of motions generated for the captions in the first `batches` batches of 32 of the pass `real`."""
         count = min(batches * BATCH, len(real.captions))
         condition, lengths = model.encoder(real.captions[:count]), real.lengths[:count]
         rows = torch.arange(count).repeat_interleave(SAMPLES)
@@ -147,7 +151,7 @@ class SplitEvaluation:
         captioner: Captioner | None,
         sampling: SamplingSettings,
     ) -> Sample:
-        """Generate and embed motions for conditions (N, C) and lengths (N,), in batches of similar length.
+        """Generate and embed motions for encoded texts (conditions, (N, …)) and lengths (N,), in batches of similar length.
 
         The batches are distributed over the processes of torchrun.
         """
@@ -169,7 +173,7 @@ class SplitEvaluation:
         return Sample(joined.motion[inverse], physical, [joined.captions[i] for i in inverse.tolist()] if captioner else [])
 
     def scores(self, real: Pass, sample: Sample, reference: Tensor, repeat: int) -> dict[str, float]:
-        """All metrics of the motions `sample` for the captions of a pass. FID uses the real embeddings `reference` (M, E)."""
+        """All metrics of the motions `sample` for the captions of the pass `real`. FID uses real embeddings `reference` (M, E)."""
         motion = sample.motion
         precision = metrics.r_precision(real.text, motion, BATCH)
         values = {
@@ -215,7 +219,7 @@ def evaluate(
     FID of real motion compares each pass with one additional pass over real motion.
 
     Args:
-        generate: returns the generated motions for `(real, repeat)`.
+        generate: returns the generated motions for `(real, repeat)`, a pass over the real clips and its number.
         further_metrics: returns metrics for `(real, repeat)` that need additional generated motions, such as MultiModality.
         log: receives one line of results per pass.
     """
@@ -232,7 +236,7 @@ def evaluate(
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """The mean and the half-width of its 95 % confidence interval, 1.96 σ / √n."""
+    """The mean of `values` and the half-width of its 95 % confidence interval, 1.96 σ / √n."""
     return float(np.mean(values)), float(1.96 * np.std(values) / math.sqrt(len(values)))
 
 

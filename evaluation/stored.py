@@ -33,9 +33,10 @@ KIND = "evaluated split"
 
 
 class StoredSplit:
-    """N clips: their captions, lengths (N,) in frames and embeddings (N, E). `judge` is the fingerprint of the evaluator.
+    """A split without its motions: captions, lengths (N,) in frames and motion embeddings (N, E) of N clips.
 
-    The captions of clip i are `captions[first[i] : first[i + 1]]`.
+    `judge` is the fingerprint (a hash) of the evaluator that computed the embeddings. The captions of clip i are
+    `captions[first[i] : first[i + 1]]`.
     """
 
     def __init__(self, spec: DatasetSpec, captions: Sequence[Sequence[Caption]], lengths: Tensor, motion: Tensor, judge: str):
@@ -48,7 +49,7 @@ class StoredSplit:
 
     @classmethod
     def of(cls, clips: CaptionedClips, judge: GuoJudge) -> StoredSplit:
-        """Embed clips with the evaluator, each at its full length, without the protocol's crops."""
+        """Embed clips with the evaluator, each at its full length, without the random crops of an evaluation pass."""
         lengths = torch.as_tensor(clips.clips.lengths) // STRIDE * STRIDE
         motion = torch.empty(len(clips), judge.evaluator.config.embed_dim)
         for batch in clips.clips.batches(Normaliser.identity(clips.spec.dim)):
@@ -57,7 +58,7 @@ class StoredSplit:
         return cls(clips.spec, captions, lengths, motion, judge.fingerprint)
 
     def save(self, path: Path) -> None:
-        """Write the file, with the embeddings in fp16."""
+        """Write the split to a safetensors file, with the embeddings in fp16."""
         text = "\n".join(f"{caption.text}#{caption.tokens}#0.0#0.0" for caption in self.captions)
         state = {
             "motion": self.motion.half(), "lengths": self.lengths.to(torch.int16),
@@ -97,9 +98,10 @@ def find_split(spec: DatasetSpec, split: str, judge: Judge) -> Path | None:
 
 
 class StoredEvaluation(SplitEvaluation):
-    """The protocol on a stored split. Physical metrics of real motion are missing, because these metrics need the clips.
+    """Evaluates generated motion on a stored split, without the dataset.
 
-    Raises `UserError` if the split was embedded by another evaluator.
+    Physical metrics of real motion are missing, because these metrics need the clips. Raises `UserError` if the split was embedded
+    by another evaluator.
     """
 
     def __init__(self, split: StoredSplit, judge: GuoJudge, **settings):

@@ -35,7 +35,10 @@ Value = tuple[float, float | None]  # mean, and half the width of its 95 % confi
 
 @dataclass(frozen=True)
 class Row:
-    """The results of one method. Only rows with the same `setting` are comparable; `setting` is "" if the table has no settings."""
+    """The results of one method, as a row of a table.
+
+    Only rows with the same `setting`, such as the retrieval protocol, are comparable; "": the table has no settings.
+    """
 
     method: str
     values: Mapping[str, Value]
@@ -138,7 +141,7 @@ def arrow(name: str) -> str:
 
 
 def digits(name: str) -> str:
-    """The format string of a metric's values."""
+    """The format string that sets the number of decimals of a metric's values."""
     return "{:.1f}" if name in ONE_DIGIT else "{:.3f}"
 
 
@@ -156,7 +159,10 @@ def write_table(folder: Path, ext: str, form: str | None, table: Table) -> None:
 
 
 def published(task: str, dataset: str, setting: str, variant: str = "") -> tuple[list[Row], list[str]]:
-    """The published rows of a task (generation, reconstruction, retrieval or captioning) in a setting, and notes about them."""
+    """Return published results and notes about them, for a task (generation, reconstruction, retrieval or captioning).
+
+    `setting` is, for example, the retrieval protocol. Notes that do not apply to the evaluation protocol `variant` are left out.
+    """
     entries = [
         row
         for row in json.loads(PUBLISHED.read_text(encoding="utf-8"))["rows"]
@@ -178,7 +184,7 @@ def missing(task: str, dataset: str, rows: Sequence[Row]) -> list[str]:
 
 
 def differences(protocol: Protocol, clips: int) -> Iterator[str]:
-    """Warnings about differences between an evaluation and the published protocol."""
+    """Warnings about differences between an evaluation of `clips` clips and the published protocol."""
     standard = json.loads(PUBLISHED.read_text(encoding="utf-8"))
     if protocol.judge.name == "none":
         yield "no evaluator: FID, R-precision and MM-Dist are missing"
@@ -203,7 +209,7 @@ def differences(protocol: Protocol, clips: int) -> Iterator[str]:
 
 
 def generation(protocol: Protocol, results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The table of text to motion. `results` maps row names to results of `evaluation.protocol.evaluate`."""
+    """The results table of text-to-motion generation. `results` maps row names to results of `evaluation.protocol.evaluate`."""
     rows, notes = published("generation", protocol.dataset, protocol.judge.name, protocol.variant)
     first = next(iter(results.values()))
     warnings = [*missing("generation", protocol.dataset, rows), *differences(protocol, first["clips"]), *notes]
@@ -212,7 +218,7 @@ def generation(protocol: Protocol, results: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def reconstruction(protocol: Protocol, name: str, results: Mapping[str, Any]) -> Table:
-    """The table of a tokeniser. `results` come from eval_t2m_vq.py, with the key `judged` if there is an evaluator."""
+    """The results table of a tokeniser. `results` come from eval_t2m_vq.py, with the key `judged` if there is an evaluator."""
     judged = results.get("judged")
     values = {"MPJPE, mm": (results["mpjpe_mm"], None)} | (pairs(judged["ours"]) if judged else {})
     rows = unset(published("reconstruction", protocol.dataset, protocol.judge.name)[0])
@@ -222,7 +228,7 @@ def reconstruction(protocol: Protocol, name: str, results: Mapping[str, Any]) ->
 
 
 def retrieval(dataset: str, name: str, results: Mapping[str, Any]) -> Table:
-    """The table of retrieval, with a block of rows per protocol and direction. `results` come from eval_retrieval.py."""
+    """The results table of retrieval, with a block of rows per protocol and direction. `results` come from eval_retrieval.py."""
     rows, warnings = [], []
     for kind, scores in results["protocols"].items():
         for direction, title in DIRECTIONS.items():
@@ -252,7 +258,7 @@ def retrieval_differences(results: Mapping[str, Any]) -> Iterator[str]:
 def captioning(
     protocol: Protocol, name: str, results: Mapping[str, Any], references: Iterable[str], clips: int, bert: str
 ) -> Table:
-    """The table of captioning, with a block of rows per kind of references.
+    """The results table of captioning, with a block of rows per kind of references ("raw" or "tokens").
 
     `results` come from M2T_eval.py; `bert` describes the BERTScore setting.
     """
@@ -269,12 +275,12 @@ def captioning(
 
 
 def of_kind(values: Mapping[str, Any], kind: str) -> dict[str, Value]:
-    """The scores on the references of one `kind`, named without the suffix for the kind: `BLEU-4 (raw)` becomes `BLEU-4`."""
+    """The scores against references of one `kind`, named without the suffix for the kind: `BLEU-4 (raw)` becomes `BLEU-4`."""
     return pairs({name.removesuffix(f" ({kind})"): value for name, value in values.items()})
 
 
 def pairs(values: Mapping[str, Sequence[float]]) -> dict[str, Value]:
-    """Means with their confidence intervals; the interval is None for a single pass."""
+    """Metrics as (mean, half-width of its confidence interval); the half-width 0 of a single pass is replaced by None."""
     return {name: (mean, half or None) for name, (mean, half) in values.items()}
 
 

@@ -54,7 +54,7 @@ def reconstructor(tokeniser: MotionTokeniser, normaliser: Normaliser) -> Callabl
     """Return a function that reconstructs features (B, T, D) in the dataset's units, with lengths (B,). The function returns the
     reconstructions on the CPU.
 
-    The function also takes captions, like other functions that the protocol evaluates, but ignores them.
+    The function also takes captions, like other functions that `evaluation.protocol` evaluates, but ignores them.
     """
     device = next(tokeniser.parameters()).device
 
@@ -89,8 +89,8 @@ def evaluate_tokeniser(tokeniser: MotionTokeniser, clips: Clips, normaliser: Nor
         clips, poses: number of clips and of poses.
         mpjpe_mm: mean joint error over all poses.
         mpjpe_mm_by_layers: mpjpe_mm of reconstructions from the first 1, 2, … codebooks.
-        reconstruction: smooth-L1 error by group of feature dimensions.
-        codebooks: percentage of codes used, and perplexity, of each layer.
+        reconstruction: smooth-L1 error of each group of feature dimensions.
+        codebooks: percentage of codes used, and perplexity, of each codebook.
         physical: mean of each physical metric over real and over reconstructed clips. Foot sliding of real and of reconstructed
             clips is measured in the frames in which the feet of the real clip have contact.
         path_error_mm: horizontal error of the root position after `PATH_SECONDS`.
@@ -131,7 +131,7 @@ def evaluate_tokeniser(tokeniser: MotionTokeniser, clips: Clips, normaliser: Nor
 
 
 def _clip_rows(names: list[str], joints: Tensor, truth: Tensor, lengths: Tensor, fps: float, poses: Tensor) -> list[dict[str, Any]]:
-    """Metrics of each clip. `poses` contains the joint errors of all valid poses of the batch, clip by clip."""
+    """Metrics of each clip, from decoded and true joints. `poses` contains the errors of all valid poses, clip by clip."""
     sides = {
         "real": {**physical_metrics(truth, fps, lengths), **foot_peaks(truth, lengths)},
         "reconstructed": {**physical_metrics(joints, fps, lengths, toe_contacts(truth, fps)), **foot_peaks(joints, lengths)},

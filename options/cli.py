@@ -176,7 +176,7 @@ def _expected(kind: type, is_list: bool, choices: tuple | None) -> str:
 
 
 def _parser(config_class: type) -> argparse.ArgumentParser:
-    """Build a parser with one flag per field. The parser itself has no defaults, because the dataclass adds the defaults."""
+    """Build a parser with one flag per field of a config dataclass, which adds the defaults; the parser itself has none."""
     parser = Parser(
         description=config_class.__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_HelpFormatter
     )
@@ -221,7 +221,7 @@ def _metavar(name: str, kind: type, help: str) -> str:
 
 
 def _legacy(config_class: type) -> tuple[LegacyFlag, ...]:
-    """Return the flags of the corresponding released script that are not fields of the config class."""
+    """Return the flags of LaMP's released script for the same task that are not fields of the config class."""
     return LEGACY.get(config_class.__name__, ())
 
 
@@ -231,7 +231,7 @@ class _HelpFormatter(argparse.HelpFormatter):
 
 
 def _options(config_class: type) -> list[tuple[Field, type, bool]]:
-    """Return (field, type of one value, whether the flag takes a list) for each flag. The type of a field `X | None` is X."""
+    """Return (field, type of one value, whether the flag takes a list) for each flag of a config. The type of `X | None` is X."""
     hints = typing.get_type_hints(config_class)
     return [(option, *_one_value(hints[option.name])) for option in fields(config_class) if "help" in option.metadata]
 

@@ -1,4 +1,4 @@
-"""Legacy flags: flags of the released scripts that are not fields of this project's configs.
+"""Legacy flags: flags of LaMP's released scripts that are not fields of this project's configs.
 
 Some legacy flags are only checked: the script stops with an error if the value of such a flag differs from the corresponding
 property of the weights. All other legacy flags are ignored.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LegacyFlag:
-    """A flag of a released script.
+    """A flag of one of LaMP's released scripts, accepted only for compatibility.
 
     Attributes:
         kind: type of the flag's value.

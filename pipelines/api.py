@@ -43,7 +43,7 @@ class Lamp:
     """Text to motion, captioning, search and editing with the models of one checkpoints folder, or with the embedded models.
 
     Args:
-        checkpoints_dir: folder that contains the runs.
+        checkpoints_dir: folder that contains the runs, the folders with trained weights.
         dataset_name: dataset of the runs; None: any dataset.
         name, res_name, length_name, fill_name, selector_name: the models that generate motion; same values as for the flags of
             gen_t2m.py with these names.
@@ -85,7 +85,7 @@ class Lamp:
 
     @cached_property
     def runs(self) -> Generator:
-        """The runs of the generating models."""
+        """The selected runs (folders with trained weights) of the models that generate motion."""
         with as_arguments():
             return resolve_generator(self.checkpoints_dir, self.dataset_name, *self.generator_names, candidates=None)
 
@@ -97,36 +97,42 @@ class Lamp:
 
     @cached_property
     def spec(self) -> DatasetSpec:
-        """The dataset that the generating models were trained on."""
+        """Paths and constants of the dataset that the models for `generate` and `edit` were trained on."""
         return get_spec(self.runs.masked.dataset_name)
 
     @cached_property
     def captioner_run(self) -> Run:
-        """The run of the captioner. Raises `UserError` if there is none, or if there are several and `captioner_name` is empty."""
+        """The run (folder with trained weights) of the captioner.
+
+        Raises `UserError` if there is none, or if there are several and `captioner_name` is empty.
+        """
         with as_arguments():
             return resolve(CAPTIONER, self.checkpoints_dir, self.dataset_name, self.captioner_name)
 
     @cached_property
     def captioner(self) -> MotionToText:
-        """The captioner with its LaMP, loaded on first use."""
+        """The captioner, with the LaMP model that encodes motions for it, loaded on first use."""
         run = self.captioner_run
         root = run.checkpoints_dir if run.embedded else self.checkpoints_dir
         return MotionToText.load(root, run.dataset_name, str(run.path or run.name), loader=self.loader, lm=self.lm)
 
     @cached_property
     def lamp_run(self) -> Run:
-        """The LaMP run for `search`. Raises `UserError` if there is none, or if there are several and `lamp_name` is empty."""
+        """The run (folder with trained weights) of the LaMP model that `search` uses.
+
+        Raises `UserError` if there is none, or if there are several and `lamp_name` is empty.
+        """
         with as_arguments():
             return resolve(LAMP, self.checkpoints_dir, self.dataset_name, self.lamp_name)
 
     @cached_property
     def reader(self) -> LanguageMotion:
-        """The LaMP for `search`, loaded on first use."""
+        """The LaMP model that embeds texts and motions for `search`, loaded on first use."""
         return LanguageMotion.load(*self.lamp_run.address, loader=self.loader)
 
     @cached_property
     def knowledge(self) -> Knowledge | None:
-        """Scores how well the generating weights know a prompt; None if the run of these weights has no caption index."""
+        """Estimates how well the training captions cover a prompt; None if the masked transformer's run has no index of them."""
         return Knowledge.load(self.runs.masked.folder)
 
     # Tasks
@@ -165,7 +171,7 @@ class Lamp:
     def samples(
         self, texts: list[str], frames: Any, samples: int | None, join: bool, loop: bool, **sampling: float | None
     ) -> Iterator[Sample]:
-        """Like `generate`, but yields `Sample`s, which include the sample numbers."""
+        """Like `generate`, but yields one `Sample` per motion: the motion with its prompt's index and its sample number."""
         with as_arguments():
             repeats = 1 if samples is None else whole(samples, "samples")
             config = settings(GenT2M, sampling, repeat_times=repeats, join=join, loop=loop)
@@ -210,7 +216,7 @@ class Lamp:
         self, motion: Any, prompt: str, frames: Any, before: int, after: int, loop: bool, samples: int | None,
         **sampling: float | None,
     ) -> Iterator[Sample]:  # fmt: skip
-        """Like `edit`, but yields `Sample`s, which include the sample numbers."""
+        """Like `edit`, but yields one `Sample` per motion: the motion with its sample number."""
         with as_arguments():
             text = strings(prompt, "prompt")[0][0] if prompt else ""
             added = {"before": whole(before, "before"), "after": whole(after, "after")}
@@ -269,10 +275,10 @@ class Lamp:
             return hits[0] if is_single else hits
 
     def known(self, prompt: Any) -> Any:
-        """Estimate how well the weights know a prompt, or each prompt of a list.
+        """Estimate how well the training captions of the weights cover a prompt, or each prompt of a list.
 
-        Returns a `Known` (score, nearest, reason, note), or a list with one `Known` per prompt. If the weights have no caption
-        index, only the language of a prompt is checked, and None is returned for an English prompt.
+        Returns a `Known` (score, nearest captions, reason, note), or a list with one `Known` per prompt. If the weights have no
+        index of these captions, only the language of a prompt is checked, and None is returned for an English prompt.
         """
         texts, is_single = strings(prompt, "prompt")
         results: list[Known | None] = [self.knowledge(text) if self.knowledge else in_english(text) for text in texts]
@@ -280,4 +286,4 @@ class Lamp:
 
 
 def silent(_: str) -> None:
-    """A `report` function that prints nothing."""
+    """Ignore a message. Passed as `report` to functions that print messages by default."""

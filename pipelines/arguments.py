@@ -1,6 +1,6 @@
 """Check arguments of the Python API (strings, numbers, lists, arrays, tensors) and convert them to settings of the scripts.
 
-Every function raises `UserError` for an invalid argument.
+Every function raises `UserError` for an invalid argument. The parameter `name` is the argument's name in the error message.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ def as_arguments() -> Iterator[None]:
 
 
 def strings(value: Any, name: str) -> tuple[list[str], bool]:
-    """Return a text or a list of texts as a list of texts, and whether `value` is a single text."""
+    """Convert a string or a list of strings to a list. Returns the list, and whether `value` is a single string.
+
+    `name` is the argument's name in error messages.
+    """
     is_single = isinstance(value, str)
     texts = [value] if is_single else value
     if not isinstance(texts, (Sequence, np.ndarray)) or len(texts) == 0 or not all(isinstance(text, str) for text in texts):
@@ -52,7 +55,7 @@ def strings(value: Any, name: str) -> tuple[list[str], bool]:
 
 
 def whole(value: Any, name: str) -> int:
-    """Convert a whole number, or a tensor or array with one element, to an int."""
+    """Convert a whole number, or a tensor or array with one element, to an int. `name` is its name in error messages."""
     number = real(value, name)
     if number != int(number):
         raise UserError(f"{name}: {short(value)} is not a whole number")
@@ -60,7 +63,7 @@ def whole(value: Any, name: str) -> int:
 
 
 def real(value: Any, name: str) -> float | int:
-    """Convert a finite number, or a tensor or array with one element, to a Python number."""
+    """Convert a finite number, or a tensor or array with one element, to a Python number. `name` is its name in error messages."""
     if isinstance(value, (torch.Tensor, np.ndarray, np.generic)) and np.prod(value.shape) == 1:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
@@ -69,7 +72,7 @@ def real(value: Any, name: str) -> float | int:
 
 
 def truth(value: Any, name: str) -> bool:
-    """Return a value that must be True or False."""
+    """Convert True or False (Python or NumPy) to a bool. `name` is the argument's name in the error for any other value."""
     if not isinstance(value, (bool, np.bool_)):
         raise UserError(f"{name}: {short(value)}; give True or False")
     return bool(value)
@@ -104,7 +107,10 @@ def sections(value: Any) -> list[str]:
 
 
 def settings(config_class: type[Config], sampling: dict[str, Any], **overrides: Any) -> Config:
-    """Build the config of a script. `overrides`, and values of `sampling` that are not None, replace the defaults."""
+    """Build a `config_class`, the dataclass of a script's flags.
+
+    `overrides`, and the sampling settings in `sampling` that are not None, replace the defaults of the flags.
+    """
     known = [name for name in SETTINGS if name in {field.name for field in fields(config_class)}]
     if unknown := sorted(set(sampling) - set(known)):
         raise UserError(f"unknown argument '{unknown[0]}'; arguments for sampling: {', '.join(known)}")

@@ -22,34 +22,34 @@ if TYPE_CHECKING:
 
 
 class Scorer(Protocol):
-    """Scores motions."""
+    """A model that scores how well motions match texts."""
 
     def __call__(self, texts: Sequence[str], condition: Tensor, motions: Sequence[Tensor]) -> Tensor:
         """Return a score (B,) for each pair of a text and a motion; higher is better.
 
         Args:
             texts: B texts.
-            condition: conditions (B, …) of these texts.
+            condition: the same texts, encoded by the text encoder (B, …).
             motions: B motions as features (T, D) in the dataset's own units.
         """
 
 
 def best_of(scores: Tensor, count: int) -> Tensor:
-    """The indices (B,) of the candidates with the highest scores, if B motions have `count` consecutive candidates each."""
+    """Return the index (B,) of each motion's highest score; `scores` (B · count,) lists `count` candidates per motion in a row."""
     return scores.view(-1, count).argmax(1) + count * torch.arange(len(scores) // count, device=scores.device)
 
 
 def score_spans(
     model: TextToMotion, texts: Sequence[str], condition: Tensor, codes: Tensor, tokens: Tensor, first: Tensor, end: Tensor
 ) -> Tensor:  # fmt: skip
-    """Return the scores (B,) of a span of tokens of each motion; 0 if the span is empty.
+    """Score how well a part of each motion matches a text. Returns scores (B,), 0 where the part is empty.
 
     Args:
         model: decodes the codes and has the scorer.
         texts: B texts.
-        condition: conditions (B, …) of these texts.
-        codes, tokens: codes (B, L, Q) and lengths (B,) of the motions.
-        first, end: (B,) first token of each span, and the token after the span.
+        condition: the same texts, encoded by the text encoder (B, …).
+        codes, tokens: tokeniser codes (B, L, Q) of the motions, and lengths (B,) in tokens.
+        first, end: (B,) first token of each part, and the token after the part.
     """
     features, _ = model.features(codes, tokens)
     first, end = ((edge * model.tokeniser.stride).tolist() for edge in (first, end))
@@ -62,10 +62,10 @@ def score_spans(
 
 
 class FactScorer:
-    """Scores motions with the selector, which compares the facts measured in a motion with a text.
+    """Scores motions with the selector, a network that compares a text with a motion's profile.
 
-    `read` returns the part of a condition that the selector reads. Raises `UserError` if the selector was trained on profiles with
-    another number of bits.
+    A profile is a vector of bits, which state what the joints of a motion do. `read` takes an encoded text and returns the part of
+    it that the selector uses. Raises `UserError` if the selector was trained on profiles with another number of bits.
     """
 
     def __init__(self, selector: Selector, read: Callable[[Tensor], Tensor]):

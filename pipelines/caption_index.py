@@ -71,7 +71,7 @@ def words_of(text: str) -> list[str]:
 
 
 def content_words(text: str) -> list[str]:
-    """The words that describe the action, without function words."""
+    """The words of a text that describe the action, in lower case, without function words."""
     return [word for word in words_of(text) if word not in FUNCTION_WORDS and len(word) > 1]
 
 
@@ -91,12 +91,12 @@ def stem(word: str) -> str:
 
 @dataclass(frozen=True)
 class CaptionIndex:
-    """The index of a run.
+    """The index of the training captions of a run (one training).
 
     Attributes:
-        captions: N captions.
-        actions: the action of each caption.
-        words: W words.
+        captions: N training captions.
+        actions: the label of the action that each caption describes; "" if the dataset has no labels.
+        words: W frequent words of the training captions.
         caption_rows: (N, E) unit embeddings of the captions.
         word_rows: (W, E) unit embeddings of the words.
         thin: actions with little training data.
@@ -136,19 +136,19 @@ def quantised(rows: np.ndarray) -> np.ndarray:
 
 
 def embed(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
-    """Unit embeddings (N, E) of texts."""
+    """Sentence embeddings (N, E) of texts, scaled to length 1."""
     return unit(encoder(list(texts)).float().cpu().numpy())
 
 
 def build_index(
     captioned: Iterable[tuple[str, str]], encoder: Encoder, table: dict[str, tuple[str, float]] | None = None
 ) -> CaptionIndex:
-    """Build the index of a training set.
+    """Build the index of the captions of a training set.
 
     Args:
-        captioned: (clip name, caption) pairs. Mirrored clips (M…) and clips that are not in `table` are ignored.
+        captioned: (clip name, caption) pairs. Mirrored clips, whose names start with M, and clips not in `table` are ignored.
         encoder: the sentence encoder.
-        table: clip name → (action, seconds). None: all clips are used, all captions have the same action, and no action is thin.
+        table: clip name → (action, length in seconds). None: all clips are used, without action labels.
     """
     clips, counts = defaultdict(set), defaultdict(int)  # caption → names of its clips; stem → number of occurrences
     for clip, text in captioned:
@@ -170,10 +170,10 @@ def build_index(
 
 
 def spread(action_of: dict[str, str], known: set[str]) -> list[str]:
-    """Select about `MAX_CAPTIONS` captions whose content words are all known.
+    """Select about `MAX_CAPTIONS` of the captions in `action_of` (caption → action) whose content words are all known.
 
-    No two captions of an action have the same set of stems. The number of captions that are selected for an action is proportional
-    to the square root of the number of its available captions.
+    `known` contains the stems of known words. No two captions of an action have the same set of word stems. The number of captions
+    that are selected for an action is proportional to the square root of the number of its available captions.
     """
     groups = defaultdict(dict)
     for caption in sorted(action_of, key=lambda caption: (len(words_of(caption)), caption)):
@@ -190,7 +190,10 @@ def spread(action_of: dict[str, str], known: set[str]) -> list[str]:
 
 
 def frequent_words(captions: Iterable[str], counts: dict[str, int], known: set[str]) -> list[str]:
-    """Return at most `MAX_WORDS` known words, the most frequent first. Among words with the same stem, the shortest is used."""
+    """Return at most `MAX_WORDS` known words of the captions, the most frequent first, and only the shortest word of each stem.
+
+    `counts` maps a stem to its number of occurrences; `known` contains the stems of known words.
+    """
     words = {}  # stem → word
     for word in (word for caption in captions for word in content_words(caption)):
         root = stem(word)
@@ -200,9 +203,9 @@ def frequent_words(captions: Iterable[str], counts: dict[str, int], known: set[s
 
 
 def thin_actions(table: dict[str, tuple[str, float]]) -> frozenset[str]:
-    """Actions with fewer than `MIN_TAKES` takes and less than `MIN_SECONDS` seconds of motion.
+    """Actions with fewer than `MIN_TAKES` takes (recordings) and less than `MIN_SECONDS` seconds of motion.
 
-    Clips that were cut from the same take (…a, …b) count as one take.
+    `table` maps a clip name to (action, seconds). Clips that were cut from the same take (names …a, …b) count as one take.
     """
     takes, seconds = defaultdict(set), defaultdict(float)
     for clip, (action, length) in table.items():
@@ -212,7 +215,10 @@ def thin_actions(table: dict[str, tuple[str, float]]) -> frozenset[str]:
 
 
 def write_index(spec: DatasetSpec, folder: Path) -> None:
-    """Write the index of a dataset to a run's folder that has no index. If MiniLM is not installed, a note is printed instead."""
+    """Write the index of a dataset's training captions to the folder of a run, unless the folder has one already.
+
+    If MiniLM, the sentence encoder, is not installed, a note is printed instead.
+    """
     if (folder / FILE).is_file():
         return
     try:
@@ -224,9 +230,9 @@ def write_index(spec: DatasetSpec, folder: Path) -> None:
 
 
 def index_of_dataset(spec: DatasetSpec, encoder: Encoder) -> CaptionIndex:
-    """Build the index of a dataset's train split. Actions come from the dataset's `actions.csv`, if there is one.
+    """Build the index of the captions of a dataset's train split. Actions come from the dataset's `actions.csv`, if there is one.
 
-    Composed clips are ignored. Raises `UserError` if train.txt is missing.
+    Clips that this file marks as composed of other clips are ignored. Raises `UserError` if train.txt is missing.
     """
     names = [name.removesuffix(".npy") for name in listed_names(spec.root / "train.txt") if not name.startswith("M")]
     table = None

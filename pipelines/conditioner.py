@@ -49,13 +49,14 @@ GROWTH = 0.2  # the cache file is written when this fraction of the encoded capt
 
 
 class Conditioner(Protocol):
-    """A text encoder, which converts captions to conditions (B, C), or (B, 1 + W, C) if it returns words, on the encoder's device.
+    """A text encoder. Converts captions to conditions, the input of the generators, on the encoder's device.
 
-    Raises `UserError` for an empty caption.
+    Conditions are (B, C), or (B, 1 + W, C) if the encoder also returns its outputs for up to W word pieces. Raises `UserError` for
+    an empty caption.
 
     Attributes:
         title: name of the encoder in messages.
-        dim: C.
+        dim: number of columns of a condition, C.
         word_dim: number of columns, at the end of a condition, that contain outputs for word pieces; 0 if there are none.
         fingerprint: a hash that is equal for encoders that compute the same conditions.
     """
@@ -85,7 +86,7 @@ def load_conditioner(
         kind: lamp, clip, sentence or words, or several of these joined by "+", with words last.
         checkpoints_dir, dataset_name: location of the LaMP run; CLIP's weights may be in `checkpoints_dir/clip`.
         lamp_name: name of the LaMP run; "": the only LaMP run.
-        query: whether LaMP's queries are used.
+        query: whether `lamp` returns the mean of LaMP's query outputs; False: the [CLS] output of LaMP's text branch.
         bert: BERT folder for sentence and words; "": MiniLM.
         loader: loads the LaMP run and determines the device.
 
@@ -108,7 +109,7 @@ def load_conditioner(
 
 
 class LaMPCondition:
-    """The mean of LaMP's query outputs for the text; without `query`, the [CLS] output of the text branch."""
+    """Encodes a text as the mean of LaMP's query outputs or, without `query`, as the [CLS] output of LaMP's text branch."""
 
     word_dim = 0
 
@@ -119,7 +120,7 @@ class LaMPCondition:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the weights, and whether the queries are used."""
+        """A hash of the weights, with a suffix if the queries are not used."""
         return self.lamp.fingerprint + ("" if self.query else "_no_query")
 
     def __call__(self, captions: Sequence[str]) -> Tensor:
@@ -127,7 +128,7 @@ class LaMPCondition:
 
 
 class ClipEncoder:
-    """CLIP's text features, neither normalised nor scaled. Raises `UserError` for an unusable weights file."""
+    """Encodes a text as CLIP's text features, neither normalised nor scaled. Raises `UserError` for an unusable weights file."""
 
     title, word_dim = "CLIP", 0
 
@@ -177,7 +178,10 @@ class OwnText:
 
 
 class SentenceEncoder:
-    """The mean of a BERT's outputs over word pieces, scaled to the length √C. Raises `UserError` for an unusable folder."""
+    """Encodes a text as the mean of a BERT's outputs over word pieces, scaled to the length √C.
+
+    `folder` contains the BERT; None: MiniLM. Raises `UserError` for an unusable folder.
+    """
 
     word_dim = 0
 
@@ -191,7 +195,7 @@ class SentenceEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the folder's files."""
+        """A hash of the BERT's files."""
         digest = hashlib.sha256()
         for name in ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt"):
             if (self.folder / name).is_file():
@@ -214,9 +218,9 @@ class SentenceEncoder:
 
 
 class WordEncoder(SentenceEncoder):
-    """The mean of the sentence encoder, followed by its outputs for all word pieces: (B, 1 + W, C).
+    """Encodes a text as the vector of `SentenceEncoder`, followed by the BERT's outputs for all word pieces: (B, 1 + W, C).
 
-    Raises `UserError` for an unusable folder.
+    `folder` contains the BERT; None: MiniLM. Raises `UserError` for an unusable folder.
     """
 
     def __init__(self, folder: str | Path | None = None, device: torch.device | str = "cpu"):
@@ -226,7 +230,7 @@ class WordEncoder(SentenceEncoder):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the folder's files, with a suffix that distinguishes it from the fingerprint of `SentenceEncoder`."""
+        """A hash of the BERT's files, with a suffix that distinguishes it from the fingerprint of `SentenceEncoder`."""
         return super().fingerprint + "_words"
 
     @torch.no_grad()
@@ -242,8 +246,8 @@ class WordEncoder(SentenceEncoder):
 
 
 class JointCondition:
-    """Concatenates the conditions of several encoders: (B, C₁ + C₂ + …), or (B, 1 + W, C₁ + C₂ + …) if one of the encoders returns
-    words."""
+    """Concatenates the outputs of several text encoders: (B, C₁ + C₂ + …), or (B, 1 + W, C₁ + C₂ + …) if one of the encoders
+    also returns outputs for word pieces."""
 
     def __init__(self, parts: Sequence[Conditioner]):
         self.parts = parts
@@ -252,7 +256,7 @@ class JointCondition:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The fingerprints of all parts."""
+        """The fingerprints of all encoders, joined by underscores."""
         return "_".join(part.fingerprint for part in self.parts)
 
     def __call__(self, captions: Sequence[str]) -> Tensor:
@@ -264,7 +268,7 @@ class JointCondition:
 
 
 def cached_conditions(encoder: Conditioner, captions: Sequence[str], folder: str | Path) -> Conditions:
-    """Return the conditions `encoder(captions)` on the CPU.
+    """Return the encoded captions `encoder(captions)` (conditions) on the CPU.
 
     Conditions that are in the encoder's cache file in `folder` are not computed again. The cache file is written at the end, and
     also during encoding, whenever the fraction `GROWTH` of the encoded captions is not in the file yet. If encoding is interrupted,

@@ -26,7 +26,7 @@ from pipelines.text2motion import TextToMotion
 
 
 class Edited(NamedTuple):
-    """B results of an edit."""
+    """B edited motions: their features and codes, and which frames were generated."""
 
     features: Tensor  # (B, T', D), in the dataset's own units
     codes: Tensor  # (B, L, Q); without a residual model, −1 in the residual layers of new tokens
@@ -47,16 +47,16 @@ def edit(
     sampling: SamplingSettings | None = None,
     first_sample: int = 0,
 ) -> Edited:
-    """Regenerate sections of `source` (T, D), and optionally add frames before and after `source`.
+    """Regenerate sections of a motion with features `source` (T, D), and optionally add frames before and after it.
 
     Args:
         sections: (first, end) of each section in frames, rounded to token boundaries; a section has at least one token.
         prompt: text for the sections; "": in-betweening without text.
-        before, after: numbers of frames to add before the start and after the end, multiples of the token length.
+        before, after: numbers of frames to add before the start and after the end, multiples of the frames per token.
         takes: number of results, B.
         longest: maximum number of tokens in a window of the transformers; longer motions are edited in windows around sections.
         sampling: sampling settings; None: the defaults for the weights (`model.sampling`).
-        first_sample: sample number of the first result; the other results get the next numbers.
+        first_sample: sample number of the first result; it and the seed determine the result. The others get the next numbers.
 
     Returns:
         B results of before + T + after frames. If the last section reaches the end of the source, or if `after` is not 0,
@@ -92,9 +92,9 @@ def edit(
 
 
 def tokens_in(sections: Sequence[tuple[int, int]], tokens: int, stride: int) -> Tensor:
-    """Return a mask (L,) of the tokens in the sections.
+    """Return a mask (tokens,) that is True for the tokens in the sections, which are (first, end) in frames.
 
-    Sections are rounded to token boundaries, and have at least one token each.
+    Sections are rounded to token boundaries (a token has `stride` frames), and have at least one token each.
     """
     mask = torch.zeros(tokens, dtype=torch.bool)
     for start, stop in sections:
@@ -106,8 +106,8 @@ def tokens_in(sections: Sequence[tuple[int, int]], tokens: int, stride: int) -> 
 def spans_of(mask: Sequence[bool], longest: int) -> list[tuple[int, int]]:
     """Return the spans (first, end) of consecutive True values in a mask of tokens.
 
-    If the motion has more than `longest` tokens, spans are split into pieces. Each piece, with `CONTEXT` tokens on both sides, fits
-    in a window of `longest` tokens.
+    If the mask has more than `longest` tokens, long spans are split, so that every span fits in a window of `longest` tokens
+    together with `CONTEXT` tokens on both sides.
     """
     edges = [0, *(index for index in range(1, len(mask)) if mask[index] != mask[index - 1]), len(mask)]
     spans = [(first, end) for first, end in pairwise(edges) if mask[first]]
@@ -117,11 +117,11 @@ def spans_of(mask: Sequence[bool], longest: int) -> list[tuple[int, int]]:
 
 
 def windows_around(spans: Sequence[tuple[int, int]], tokens: int, longest: int, reach: int) -> list[tuple[int, int]]:
-    """Return, for each span, the window (start, stop) that the transformers see when they fill the span.
+    """Return, for each span of a motion with `tokens` tokens, the window (start, stop) that the transformers see when they fill it.
 
     A window has up to `reach` tokens on each side of its span, and at most `longest` tokens in total. The span is in the centre if
-    possible. The window ends before the next span, whose tokens have not been generated yet. If one window can contain the whole
-    motion, the returned list contains only this window.
+    possible. The window ends before the next span, whose tokens have not been generated yet. If `tokens` exceeds neither `longest`
+    nor `reach`, the only window is the whole motion.
     """
     if tokens <= min(longest, reach):
         return [(0, tokens)]

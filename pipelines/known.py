@@ -51,7 +51,7 @@ FOREIGN_WORDS = frozenset((
 
 @dataclass(frozen=True)
 class Known:
-    """How well a prompt is known.
+    """An estimate of how well a model knows a prompt, based on the captions that the model was trained on.
 
     Attributes:
         score: from 0 (unknown) to 1 (known).
@@ -65,7 +65,7 @@ class Known:
 
     @property
     def note(self) -> str:
-        """A message for the user; "" if the prompt is known."""
+        """A message for the user that states why the prompt is unknown; "" if the prompt is known."""
         if self.score >= KNOWN:
             return ""
         remedy = f"nearest training captions: {', '.join(self.nearest)}" if self.nearest else "write the prompt in English"
@@ -89,7 +89,10 @@ def language_fault(text: str, vocabulary: set[str]) -> str:
 
 
 class Knowledge:
-    """Scores prompts with the index of a run: `knowledge(prompt)` returns a `Known`."""
+    """Estimates how well a model knows a prompt, from the index of its training captions: `knowledge(prompt)` returns a `Known`.
+
+    `encoder` is the sentence encoder. `calibration` contains the coefficients of the regression; None: `assets/known.json`.
+    """
 
     def __init__(self, index: CaptionIndex, encoder: Encoder, calibration: dict | None = None):
         self.index, self.encoder = index, encoder
@@ -98,7 +101,7 @@ class Knowledge:
 
     @classmethod
     def load(cls, folder: Path) -> Knowledge | None:
-        """Load the index from a run's folder; None if there is no index."""
+        """Load the caption index from a run's folder, and the sentence encoder; None if the folder has no index."""
         if not (folder / FILE).is_file():
             return None
         return cls(CaptionIndex.load(folder), SentenceEncoder())
@@ -123,7 +126,7 @@ class Knowledge:
         return Known(score, nearest, f"no training caption contains {unknown}" if unknown else "no training caption is similar")
 
     def features(self, prompt: str) -> tuple[np.ndarray, np.ndarray]:
-        """The inputs of the regression (see `FEATURES`), and the similarity (N,) of the prompt to each caption."""
+        """Return the inputs of the logistic regression (listed in `FEATURES`), and the prompt's similarity (N,) to each caption."""
         parts, words = clauses(prompt) or [canonical(prompt)], content_words(canonical(prompt))
         rows = embed(self.encoder, [canonical(prompt), *parts, *words])
         similarity = self.index.caption_rows @ rows[0]
@@ -134,7 +137,7 @@ class Knowledge:
         return np.array((best[0], best[:5].mean(), by_clause.min(), familiar.min(), familiar.mean())), similarity
 
     def nearest(self, similarity: np.ndarray) -> tuple[str, ...]:
-        """The nearest captions, at most one per action if the index has actions."""
+        """The `NEAREST` captions of the index with the highest `similarity` (N,), at most one per action if actions are known."""
         kept, actions = [], []
         for index in np.argsort(-similarity):
             caption, action = self.index.captions[index], self.index.actions[index]

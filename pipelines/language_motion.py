@@ -1,4 +1,4 @@
-"""A trained LaMP with its motion tokeniser, its WordPiece tokenizer, and the mean and standard deviation of its features.
+"""A trained LaMP model with its motion tokeniser, its WordPiece tokenizer, and the mean and standard deviation of its features.
 
 Captions are strings. Motions are features (B, T, D), normalised with this mean and standard deviation, and lengths (B,) in frames.
 """
@@ -52,8 +52,8 @@ class LanguageMotion:
     ) -> LanguageMotion:
         """Load the LaMP run `name` ("": the only LaMP run) with the tokeniser that this LaMP was trained on.
 
-        If a `loader` is given, it determines the device. Raises `UserError` if there is no LaMP run, or if there are several and
-        `name` is empty.
+        `tag` selects the weights, such as "latest"; None: the best. If a `loader` is given, it determines the device. Raises
+        `UserError` if there is no LaMP run, or if there are several and `name` is empty.
         """
         run = resolve(LAMP, checkpoints_dir, dataset_name, name)
         checkpoints_dir, dataset_name, _ = run.address
@@ -81,21 +81,21 @@ class LanguageMotion:
 
     @torch.no_grad()
     def embed_texts(self, captions: Sequence[str]) -> Tensor:
-        """Unit embeddings (N, E) of texts."""
+        """Unit embeddings (N, E) of captions."""
         return self._embed(captions, self.lamp.text_features)
 
     @torch.no_grad()
     def conditions(self, captions: Sequence[str], query: bool = True) -> Tensor:
-        """Text conditions (N, H) for generation; see `LaMP.condition`."""
+        """Encode captions as input (N, H) for generators: the mean query output or, without `query`, the [CLS] output of each."""
         return self._embed(captions, lambda ids, lengths: self.lamp.condition(ids, lengths, query))
 
     @torch.no_grad()
     def motion_features(self, motion: Tensor, lengths: Tensor) -> Tensor:
-        """Unit embeddings (B, Q, E) of motions, one per query."""
+        """Unit embeddings (B, Q, E) of normalised motions (B, T, D), one per query of LaMP. `lengths` (B,) are in frames."""
         return self.lamp.motion_features(*self.latents(motion, lengths))
 
     def clip_features(self, clips: Clips) -> Tensor:
-        """Unit embeddings (N, Q, E) of clips, on the model's device. Clips are cut to whole tokens."""
+        """Unit embeddings (N, Q, E) of clips, one per query of LaMP, on the model's device. Clips are cut to whole tokens."""
         sizes = self.lamp.config
         features = torch.empty(len(clips), sizes.num_queries, sizes.embed_dim, device=self.device)
         with progress(total=len(clips), desc="motions", unit="clip") as bar:
@@ -106,22 +106,25 @@ class LanguageMotion:
 
     @torch.no_grad()
     def project_texts(self, captions: Sequence[str]) -> Tensor:
-        """Embeddings (N, E) of texts, not normalised to unit length."""
+        """Embeddings (N, E) of captions, not scaled to unit length."""
         return self._embed(captions, self.lamp.project_text)
 
     @torch.no_grad()
     def project_motions(self, motion: Tensor, lengths: Tensor) -> Tensor:
-        """Embeddings (B, Q, E) of motions, not normalised to unit length."""
+        """Embeddings (B, Q, E) of normalised motions (B, T, D), one per query of LaMP, not scaled to unit length."""
         return self.lamp.project_motion(*self.latents(motion, lengths))
 
     @torch.no_grad()
     def match(self, captions: Sequence[str], motion: Tensor, lengths: Tensor) -> Tensor:
-        """Log-odds (B,) that caption b matches motion b."""
+        """Log-odds (B,) that caption b matches motion b, from normalised motions (B, T, D) and lengths (B,) in frames."""
         return self.match_latents(captions, *self.latents(motion, lengths))
 
     @torch.no_grad()
     def match_latents(self, captions: Sequence[str], latents: Tensor, lengths: Tensor) -> Tensor:
-        """Like `match`, but takes motions as the latents and lengths that `latents` returns."""
+        """Log-odds (B,) that caption b matches motion b, from the outputs `latents` (B, N, C) of the tokeniser's encoder.
+
+        `lengths` (B,) are in tokens.
+        """
         ids, text_lengths = padded(token_ids(self.tokenizer, captions, self.lamp.config.max_text), self.device)
         return self.lamp.match(ids, text_lengths, latents, lengths)
 
@@ -134,7 +137,7 @@ class LanguageMotion:
 
     @torch.no_grad()
     def latents(self, motion: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """The outputs (B, N, C) of the tokeniser's encoder, and lengths (B,) in tokens."""
+        """Encode normalised motions (B, T, D) with the tokeniser. Returns its encoder's outputs (B, N, C) and lengths in tokens."""
         motion, lengths = motion.to(self.device), lengths.to(self.device)
         return self.tokeniser.encode_latent(motion, lengths), lengths // self.tokeniser.stride
 

@@ -56,8 +56,8 @@ def composed(whole: Tensor, parts: Sequence[Tensor], starts: Tensor, ends: Tenso
         whole: (B, T, 263) features of the whole prompts, in the dataset's own units. A motion for which neither action is a gesture
             is returned unchanged.
         parts: two tensors (B, T, 263): the features of the first action, and the features of the second action.
-        starts, ends: (B,) first frame of the actions, and number of frames. The frames before the start are the context; they are
-            equal in all motions and remain unchanged.
+        starts, ends: (B,) first frame of the actions, and number of frames of the motion. The frames before the start are the
+            context; they are equal in all motions and remain unchanged.
 
     Returns:
         features (B, T, 263), and a mask (B,) of the motions that were composed.

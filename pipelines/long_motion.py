@@ -1,7 +1,8 @@
 """Generate one motion of any length for several prompts, step by step (`pipelines/sequence.py`).
 
-The tokens of each prompt are generated in one or more steps. All tokens are then decoded together. Because the motion may change
-too fast at the seams between steps, its features are smoothed over a few frames there.
+A prompt is generated in one step, or in several steps if its length exceeds the window of the transformers. The tokens of all steps
+are then decoded together. Because the motion may change too fast between two steps, its features are smoothed over a few frames
+there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pipelines.text2motion import TextToMotion
 
 
 def pieces(start: int, stop: int, maximum: int) -> list[tuple[int, int]]:
-    """Split the span start … stop − 1 into the fewest pieces of about equal length. No piece is longer than `maximum`."""
+    """Split the range `start` to `stop` − 1 into the fewest parts (first, end) of about equal length, each at most `maximum`."""
     count = -(-(stop - start) // maximum)
     edges = [start + (stop - start) * piece // count for piece in range(count + 1)]
     return list(pairwise(edges))
@@ -45,7 +46,7 @@ def join(
         first_sample: sample number of the motion; the seed and this number determine the motion.
 
     Returns:
-        features (T, D) in the dataset's own units, and the end frame of each prompt's span.
+        features (T, D) in the dataset's own units, and the frame at which the part of each prompt ends.
 
     Raises:
         UserError: an empty prompt, or a length shorter than one token.

@@ -45,11 +45,11 @@ def loop_codes(
 
     Args:
         codes: codes of the motions, L at least 4.
-        condition: (1, C) text condition.
-        added: number of tokens to add between end and start; 0: tokens around the seam are regenerated.
+        condition: (1, C) encoded text.
+        added: number of tokens to add between end and start; 0: tokens around the seam, where end and start meet, are regenerated.
         longest: maximum number of tokens in a window of the transformers.
         sampling: sampling settings; None: the defaults for the weights (`model.sampling`).
-        first_sample: sample number of the first motion; the other motions get the next numbers.
+        first_sample: sample number of the first motion; it and the seed determine the motion. The others get the next numbers.
     """
     sampling = sampling or model.sampling
     B, L, _ = codes.shape
@@ -73,7 +73,10 @@ def loop_codes(
 
 
 def decode_cycle(model: TextToMotion, codes: Tensor) -> Tensor:
-    """Decode the codes (B, L, Q) of a cycle to features (B, T, D): the middle one of three decoded cycles."""
+    """Decode the codes (B, L, Q) of one cycle of a loop to features (B, T, D).
+
+    Three consecutive cycles are decoded, and the middle one is returned.
+    """
     B, L, _ = codes.shape
     T = L * model.tokeniser.stride
     lengths = torch.full((B,), CYCLES * L, device=codes.device)
@@ -91,7 +94,7 @@ def loop_source(
     sampling: SamplingSettings | None = None,
     first_sample: int = 0,
 ) -> Tensor:
-    """Make B loops from a motion `source` (T, D). Returns features (B, T', D).
+    """Make B loops from a motion with features `source` (T, D). Returns features (B, T', D) of one cycle of each loop.
 
     A loop is the motion, cut to whole tokens, followed by a generated transition back to the start of the motion. `takes` is the
     number of loops, B. For the other arguments see `loop_codes`.
@@ -114,7 +117,7 @@ def cycle_joints(features: Tensor, spec: DatasetSpec, cycles: int = CYCLES) -> n
 
 
 def ends_elsewhere(features: Tensor, spec: DatasetSpec) -> bool:
-    """Whether a motion (T, D) ends in a different pose than it starts in, such as sitting after standing."""
+    """Whether a motion with features (T, D) ends in a different pose than it starts in, such as sitting after standing."""
     local = features[[0, -1]].clone()
     local[:, :3] = 0  # poses at the origin with the same heading
     first, last = to_joints(local, spec)
@@ -122,10 +125,10 @@ def ends_elsewhere(features: Tensor, spec: DatasetSpec) -> bool:
 
 
 def seam_sizes(joints: np.ndarray, fps: float) -> dict[str, tuple[float, float]]:
-    """For two cycles with joints (2T, J, 3), return the change at the seam between the cycles, and the largest change elsewhere.
+    """Compare the change between two cycles of a loop, with joints (2T, J, 3), to changes within the cycles.
 
-    Changes are means over joints. `position` is the displacement from frame to frame, in m; `velocity` is the change of velocity
-    from frame to frame, in m/s.
+    Returns {"position": …, "velocity": …}, each as (change at the seam between the cycles, largest change elsewhere). Changes are
+    means over joints. `position` is the displacement from frame to frame, in m; `velocity` is the change of velocity, in m/s.
     """
     T = len(joints) // 2
     steps = np.diff(joints, axis=0)  # steps[T - 1] crosses the seam

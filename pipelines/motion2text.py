@@ -46,7 +46,7 @@ Matcher = Callable[[list[str], Tensor], Tensor]  # N texts and the indices (N,) 
 
 
 class MotionToText:
-    """A captioner with `reader`, the LaMP that it was trained with. Raises `UserError` if the query widths of both differ."""
+    """A captioner with `reader`, the LaMP model that encodes motions for it. Raises `UserError` if their query widths differ."""
 
     def __init__(self, captioner: MotionReader, reader: LanguageMotion):
         expected, actual = captioner.config.prefix_dim, reader.lamp.config.hidden_size
@@ -70,7 +70,7 @@ class MotionToText:
         loader: Loader | None = None,
         lm: str = "",
     ) -> MotionToText:
-        """Load the captioner `name` with the LaMP and the tokeniser that the captioner was trained on.
+        """Load the captioner `name` with the LaMP model and the tokeniser that the captioner was trained on.
 
         Args:
             checkpoints_dir, dataset_name: location of the runs. If `dataset_name` is None, runs of all datasets are searched.
@@ -117,12 +117,12 @@ class MotionToText:
         """Generate `count` captions of each motion, the best match first.
 
         Args:
-            features, lengths: the motions.
+            features, lengths: features (B, T, D) of the motions in the dataset's own units, and lengths (B,) in frames.
             search: settings of beam search or sampling.
             count: number of captions per motion. A caption with the same words as a better caption is returned only if there are
                 too few different captions.
-            candidates: number of captions from which LaMP selects the best. If `count` > 1, at least `SPARE` × `count` candidates
-                are generated.
+            candidates: number of captions from which LaMP's matching head selects the best. If `count` > 1, at least
+                `SPARE` × `count` candidates are generated.
             numbers: (B,) sample numbers, which determine the random numbers of sampling.
 
         Raises `UserError` for a motion shorter than a token.
@@ -140,8 +140,8 @@ class MotionToText:
     def read(self, motion: Tensor, lengths: Tensor, ranked: bool) -> tuple[Tensor, Tensor | None, Matcher | None]:
         """Encode normalised motions for the captioner.
 
-        Returns query outputs (B, P, H), base codes (B, N) if the captioner uses them, and a `Matcher`. `ranked` states whether
-        the captions will be ranked.
+        Returns LaMP's query outputs (B, P, H), the codes (B, N) of the first quantiser if the captioner uses them, and a `Matcher`,
+        which computes log-odds that texts match these motions. `ranked` states whether the captions will be ranked.
         """
         latents, tokens = self.reader.latents(motion, lengths)
         codes = None
@@ -151,16 +151,16 @@ class MotionToText:
         return queries, codes, lambda texts, rows: self.reader.match_latents(texts, latents[rows], tokens[rows])
 
     def check(self, config: Common, sizes: dict[str, str]) -> None:
-        """Raise `UserError` if a size flag of the released scripts differs from the size of the captioner or its tokeniser.
+        """Raise `UserError` if a model size in the flags of LaMP's released scripts differs from the captioner or its tokeniser.
 
-        `sizes` maps names of flags to fields of the captioner's config.
+        `sizes` maps names of such flags to fields of the captioner's config.
         """
         check_sizes(self.captioner.config, {flag: (field, config.legacy.get(flag)) for flag, field in sizes.items()})
         check_tokeniser(self.reader, config)
 
 
 def match_all(texts: list[list[str]], matcher: Matcher | None, device: torch.device) -> list[list[float]]:
-    """Log-odds that each of `texts[b]` matches motion b: −∞ for empty texts, NaN for all texts if there is no matcher."""
+    """Compute log-odds that each of `texts[b]` matches motion b: −∞ for empty texts, NaN for all texts if `matcher` is None."""
     count = len(texts[0])
     scores = torch.full((len(texts) * count,), -torch.inf)
     flat = [text for of_motion in texts for text in of_motion]
@@ -174,7 +174,7 @@ def match_all(texts: list[list[str]], matcher: Matcher | None, device: torch.dev
 def caption_windows(
     model: MotionToText, windows: list[Window], search: Search, config: GenM2T, fps: float
 ) -> list[CaptionedWindow]:
-    """Caption all windows. Windows of similar length are batched together; captions are returned in the order of `windows`."""
+    """Caption windows, which are sections of motions, in batches of similar length. Results have the order of `windows`."""
     captions: list[list[tuple[str, float]]] = [[] for _ in windows]
     with progress(total=len(windows), desc="captions", unit="window") as bar:
         for indices, features, lengths in batches([window.features for window in windows], config.batch_size):
@@ -198,8 +198,8 @@ def load_captioner(
 ) -> tuple[MotionReader | CaptionOPT, dict]:
     """Load a captioner from a weights file, without its LaMP. Returns the captioner and its metadata.
 
-    For `lm` see `MotionToText.load`. Raises `UserError` for a model of another kind, and if `lm` is given but the captioner has no
-    language model.
+    `kinds` are the accepted kinds of captioner. For `lm` see `MotionToText.load`. Raises `UserError` for a model of another kind,
+    and if `lm` is given but the captioner has no language model.
     """
     overrides = {"lm": lm} if lm and kind_of(path) == "caption_lm" else {}
     model, metadata = loader(path, **overrides)
@@ -212,7 +212,7 @@ def load_captioner(
 
 
 def check_tokeniser(reader: LanguageMotion, config: Common) -> None:
-    """Raise `UserError` if flags of the released scripts describe another tokeniser than LaMP's.
+    """Raise `UserError` if flags of LaMP's released scripts describe another tokeniser than that of the loaded LaMP model.
 
     The flags are the tokeniser's sizes (`VQ_FLAGS`), and --resume_pth or --vq_name.
     """

@@ -149,7 +149,7 @@ def write_samples(
 
 
 def start_folder(config: Sampling) -> dict[str, Any]:
-    """Read the record of the result folder; {} if there is none.
+    """Read `prompts.json`, the record of the motions in the result folder; {} if there is none.
 
     With --overwrite, delete the motions of earlier runs and return {}. Without --overwrite and --is_continue, print a note if the
     folder contains motions of earlier runs.
@@ -174,11 +174,11 @@ def start_folder(config: Sampling) -> dict[str, Any]:
 
 
 def count_finished(config: Sampling, record: dict[str, Any], requested: Sequence[tuple[int, int, str]]) -> int:
-    """Count the motions at the start of `requested` that an interrupted run has finished.
+    """Count the motions at the start of `requested` that an interrupted run has finished, according to `record` (`prompts.json`).
 
     Returns 0 without --is_continue, and also if earlier motions cannot be shown in the requested html or --grid files.
 
-    `requested` lists (prompt index, repeat, text) of all motions in the order in which they are generated.
+    `requested` lists (prompt index, index among the prompt's motions, text) of all motions in the order of generation.
     """
     if not config.is_continue:
         return 0
@@ -202,9 +202,9 @@ def count_finished(config: Sampling, record: dict[str, Any], requested: Sequence
 def kept_samples(
     folder: Path, record: dict[str, Any], config: Sampling, new: Sequence[Sample]
 ) -> list[tuple[Sample, list[str]]]:
-    """Read the samples of an interrupted run from their .npy files. Returns each sample with the names of its files.
+    """Read the samples of an interrupted run, listed in `record` (`prompts.json`), from their .npy files in `folder`.
 
-    Samples that were generated again (`new`) are left out.
+    Returns each sample with the names of its files. Samples that were generated again (`new`) are left out.
     """
     import numpy as np
 
@@ -229,9 +229,10 @@ def spans(frames: np.ndarray) -> list[str]:
 
 
 def with_locked_feet(sample: Sample, body: np.ndarray | None) -> tuple[Sample, np.ndarray]:
-    """Lock the feet of a sample's motion. Returns the sample, and a mask (T,) of the frames in which a foot still slides.
+    """Compute joints without foot sliding and with constant bone lengths, and store them in the sample's motion (`locked`).
 
-    The locked joints get the bone lengths of the rest pose `body` (J, 3). If `body` is None, the motion keeps its bone lengths.
+    Returns the sample, and a mask (T,) of the frames in which a foot still slides. The bone lengths are those of the rest pose
+    `body` (J, 3) or, if `body` is None, the medians of the motion.
     """
     import numpy as np
 
@@ -268,7 +269,7 @@ def sample_name(sample: Sample, config: Sampling) -> str:
 
 
 def suffix_of(kind: str) -> str:
-    """The file suffix, without dot, of one of the --formats."""
+    """The file suffix, without dot, for a value of --formats."""
     return "npz" if kind == "smpl" else kind
 
 

@@ -1,4 +1,4 @@
-"""The text encoders that models were trained with, and the part of a joint condition that each model reads.
+"""The text encoders that models were trained with, and the part of the encoders' outputs that each model takes as input.
 
 The models of a pipeline may have been trained with different encoders. Each prompt is encoded once by each encoder, and the outputs
 of the encoders are concatenated to a joint condition.
@@ -20,20 +20,23 @@ EncoderKey = tuple[str, str, bool, str]  # kind, LaMP run, no_query, BERT folder
 
 @dataclass(frozen=True)
 class Reading:
-    """The part of a condition that a model reads: column indices (C,), and whether the model reads the words."""
+    """The part of an encoded text (condition) that a model takes as input.
+
+    `columns` (C,) are indices; `words` states whether the rows of the word pieces are included.
+    """
 
     columns: Tensor
     words: bool
 
     def __call__(self, condition: Tensor) -> Tensor:
-        """The columns of a joint condition (B, D) or (B, 1 + W, D), without the words if the model does not read them."""
+        """Select this part from the concatenated outputs of all text encoders, (B, D) or (B, 1 + W, D)."""
         if condition.ndim == 3 and not self.words:
             condition = condition[:, 0]
         return condition[..., self.columns]
 
 
 def encoder_keys(metadata: dict) -> tuple[EncoderKey, ...]:
-    """Return the text encoders that a model was trained with, read from the model's metadata."""
+    """Return keys (kind, LaMP run, no_query, BERT folder) of the text encoders that a model was trained with, from its metadata."""
     lamp = (metadata.get("lamp_name") or "", bool(metadata.get("no_query")), "")
     bert = ("", False, metadata.get("bert") or "")
     settings = {"lamp": lamp, "sentence": bert, "words": bert}
@@ -41,7 +44,7 @@ def encoder_keys(metadata: dict) -> tuple[EncoderKey, ...]:
 
 
 def needed_encoders(models: Iterable[tuple[EncoderKey, ...]]) -> list[EncoderKey]:
-    """The encoders of all models, without duplicates.
+    """Return the text encoders that all models need together, without duplicates. `models` has one tuple of encoders per model.
 
     A `sentence` encoder is omitted if there is a `words` encoder with the same BERT, because the first row of the `words` encoder's
     output equals the output of the `sentence` encoder.
@@ -51,9 +54,9 @@ def needed_encoders(models: Iterable[tuple[EncoderKey, ...]]) -> list[EncoderKey
 
 
 def reading_of(keys: Sequence[EncoderKey], encoders: dict[EncoderKey, Conditioner], device: torch.device) -> Reading:
-    """Return the part of a condition that a model reads.
+    """Return which part of a condition, the concatenated outputs of all `encoders`, a model takes as input.
 
-    The condition concatenates the outputs of all `encoders`. The model was trained with the encoders `keys`.
+    The model was trained with the encoders `keys`.
     """
     starts = dict(zip(encoders, accumulate((encoder.dim for encoder in encoders.values()), initial=0)))
     used = [key if key in encoders else ("words", *key[1:]) for key in keys]

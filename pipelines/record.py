@@ -71,7 +71,7 @@ class Record:
 
 
 def all_exist(folder: Path, names: Sequence[str]) -> bool:
-    """Whether all files exist in a folder."""
+    """Whether the folder contains a file of each name."""
     return all((folder / name).is_file() for name in names)
 
 

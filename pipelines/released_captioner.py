@@ -28,11 +28,11 @@ SHARED = ("lamp", "tokeniser")  # kinds of released runs that have the same feat
 
 
 class ReleasedCaptioner(MotionToText):
-    """The released captioner. Raises `UserError` if OPT's tokeniser or the feature statistics are missing.
+    """LaMP's released captioner. Raises `UserError` if OPT's tokeniser or the feature statistics are missing.
 
     Args:
         captioner: the loaded model.
-        run: the run of the captioner.
+        run: the run (folder with weights) of the captioner.
         loader: loads the LaMP that ranks captions.
         checkpoints_dir: folder of the other released models.
         lm: folder of OPT's tokeniser; "": the folder of the run, or `<checkpoints_dir>/opt-2.7b`.
@@ -64,12 +64,16 @@ class ReleasedCaptioner(MotionToText):
 
     @cached_property
     def ranker(self) -> LanguageMotion | None:
-        """The released LaMP of the dataset; None if the dataset has no released LaMP, or several."""
+        """LaMP's released model for the dataset, which ranks captions; None if this model is missing or there are several."""
         runs = runs_in(self.checkpoints_dir, self.run.dataset_name, LAMP.kinds, released=True)
         return LanguageMotion.load(*runs[0].address, loader=self.loader) if len(runs) == 1 else None
 
     def read(self, motion: Tensor, lengths: Tensor, ranked: bool) -> tuple[Tensor, None, Matcher | None]:
-        """Encode normalised motions. Returns query outputs (B, P, H), None, and a `Matcher` if captions can be ranked."""
+        """Encode normalised motions for the captioner.
+
+        Returns query outputs (B, P, H), None, and, if captions are ranked and a LaMP model can rank them, a `Matcher`, which
+        computes log-odds that texts match these motions.
+        """
         ranker = self.ranker if ranked else None
         lengths = lengths // self.stride * self.stride
         queries = self.captioner.read(motion, lengths)
@@ -81,7 +85,7 @@ class ReleasedCaptioner(MotionToText):
         return queries, None, lambda texts, rows: ranker.match_latents(texts, latents[rows], tokens[rows])
 
     def check(self, config: Common, sizes: dict[str, str]) -> None:
-        """Raise `UserError` if a flag in `VQ_FLAGS` differs from the corresponding size of the motion encoder.
+        """Raise `UserError` if a tokeniser flag (`VQ_FLAGS`) differs from the corresponding size of the captioner's motion encoder.
 
         For the flags in `sizes`, --resume_pth and --vq_name, a note is printed, because they have no effect.
         """

@@ -1,4 +1,4 @@
-"""Select the run that a script uses.
+"""Select the run, a folder with trained weights, that a script uses.
 
 If the user names a run, the script uses this run. If not, the script uses the run of the required kind in
 `<checkpoints_dir>/<dataset>/` that was trained or converted with this project. If this folder contains no such run, the script uses
@@ -63,7 +63,7 @@ EVALUATOR = Kind(
 
 @dataclass(frozen=True)
 class Run:
-    """A run: the folder `<checkpoints_dir>/<dataset_name>/<name>` or, if `path` is given, a folder or weights file anywhere."""
+    """The weights of one training: the folder `<checkpoints_dir>/<dataset_name>/<name>` or, if given, the folder or file `path`."""
 
     checkpoints_dir: Path
     dataset_name: str
@@ -126,7 +126,7 @@ def resolve(kind: Kind, checkpoints_dir: str | Path | Sequence[str | Path], data
         kind: the required kind of run.
         checkpoints_dir: one or several checkpoints folders; the first folder that contains such a run is used.
         dataset_name: dataset of the run; None: any dataset.
-        name: name of the run, path of its folder or weights file, or "embedded"; "": the only run.
+        name: name of the run, path of its folder or weights file, or "embedded" for the run in `assets/demo`; "": the only run.
 
     Raises `MissingRun` if there is no such run, and `UserError` if there are several such runs, or only damaged ones.
     """
@@ -156,10 +156,10 @@ def only(kind: Kind, runs: Sequence[Run], root: Path, datasets: Sequence[str]) -
 
 
 def runs_in(root: Path, dataset_name: str, kinds: Sequence[str], *, released: bool | None = None) -> list[Run]:
-    """Return the runs of a dataset whose weights have one of the kinds in `kinds`.
+    """Return the runs of a dataset whose weights have one of the kinds in `kinds`, such as "lamp" or "masked".
 
-    `released`: True for released runs only, False for runs of this code only, None for both. A run with unreadable weights is
-    skipped with a warning. If there is no other run, a `UserError` names the unreadable file.
+    `released`: True for weights released by LaMP or MoMask, False for runs of this code, None for both. A run with unreadable
+    weights is skipped with a warning. If there is no other run, a `UserError` names the unreadable file.
     """
     runs, damaged = [], []
     for folder in _folders(root / dataset_name):
@@ -186,7 +186,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def weights_files(folder: Path) -> list[Path]:
-    """The weights files of a run, sorted by name, without resume files."""
+    """The weights files of a run, sorted by name, without the files for resuming a training."""
     if not (folder / "model").is_dir():
         return []
     files = [path for path in (folder / "model").iterdir() if path.suffix in SUFFIXES and not path.name.startswith(".")]
@@ -214,7 +214,7 @@ def _other_kind(folder: Path, kinds: Sequence[str]) -> bool:
 
 
 def _runs(kind: Kind, root: Path, datasets: Sequence[str], *, released: bool) -> list[Run]:
-    """Return the candidate runs of a kind."""
+    """Return the runs of a kind in `root` from which `resolve` selects one."""
     runs = [run for dataset in datasets for run in runs_in(root, dataset, kind.kinds, released=released)]
     if kind == MASKED:  # a gap-filling transformer is a candidate only if there is no other masked transformer
         runs = [run for run in runs if not run.fills_gaps] or runs
@@ -224,7 +224,7 @@ def _runs(kind: Kind, root: Path, datasets: Sequence[str], *, released: bool) ->
 
 
 def _ready_releases(root: Path, runs: Sequence[Run]) -> list[Run]:
-    """Return at most one released masked transformer whose tokeniser is available, preferably LaMP's."""
+    """Return at most one of the released masked transformers `runs`: one whose tokeniser is in `root`, preferably LaMP's."""
     ready = []
     for run in runs:
         tokenisers = runs_in(root, run.dataset_name, ("tokeniser",), released=True)
@@ -284,7 +284,7 @@ class Generator:
 
     @property
     def companions(self) -> dict[str, str | None]:
-        """The keyword arguments of `TextToMotion.load` that name the companions; None for a missing companion."""
+        """The other models as keyword arguments of `TextToMotion.load`, such as {"res_name": name}; None for a missing model."""
         return {name: getattr(self, name) or None for name in ("res_name", "length_name", "fill_name", "selector_name")}
 
     def __str__(self) -> str:
@@ -307,10 +307,10 @@ def resolve_generator(
     """Select the models that generate motion: a masked transformer and its companions.
 
     The companions are the residual transformer, the length predictor, the gap-filling transformer and the selector. If `name`
-    selects a masked transformer that is neither embedded nor released, only the companions that the arguments name are used.
-    Otherwise, `_companion` selects every companion that the arguments do not name. A selector is selected in this way only if
-    `candidates`, the number of motions to choose from, is above 1, or if `candidates` is None and the masked transformer is
-    embedded.
+    selects a masked transformer that is neither embedded nor released, only the companions that the arguments name are used. In
+    all other cases, a companion that the arguments do not name is selected if one fits the masked transformer. A selector is
+    selected in this way only if `candidates`, the number of motions to choose from, is above 1, or if `candidates` is None and the
+    masked transformer is embedded.
 
     Raises the errors of `resolve`, and `UserError` if there are several companions of the same kind.
     """

@@ -26,7 +26,7 @@ SHORTEST_LOOP = 4  # minimum number of tokens of a loop
 
 
 def requested_samples(prompts: list[Prompt], config: GenT2M) -> list[tuple[int, int, str]]:
-    """List the (prompt index, repeat, text) of every motion, in the order of generation."""
+    """List (prompt index, index among the prompt's motions, text) of every motion to generate, in the order of generation."""
     if config.join:
         return [(0, repeat, joined_text(prompts)) for repeat in range(config.repeat_times)]
     return [(k, repeat, prompt.text) for repeat in range(config.repeat_times) for k, prompt in enumerate(prompts)]
@@ -40,7 +40,7 @@ def joined_text(prompts: list[Prompt]) -> str:
 def separate(
     model: TextToMotion, prompts: list[Prompt], config: GenT2M, spec: DatasetSpec, sampling: SamplingSettings, done: int
 ) -> Iterator[Sample]:
-    """Generate `repeat_times` motions per prompt, batch by batch. The first `done` motions are skipped.
+    """Generate `config.repeat_times` motions per prompt, batch by batch. The first `done` motions are skipped: they exist already.
 
     Under torchrun, the batches are distributed over the processes.
     """
@@ -64,7 +64,7 @@ def separate(
 
 
 def lengths_of(prompts: list[Prompt]) -> Tensor | None:
-    """The lengths (B,) of a batch in frames, 0 where a length is to be predicted. If all are missing, the result is None."""
+    """The lengths (B,) of prompts in frames, 0 where a length is to be predicted; None if all lengths are to be predicted."""
     given = torch.tensor([prompt.frames or 0 for prompt in prompts])
     return given if given.any() else None
 
@@ -73,7 +73,10 @@ def loops(
     model: TextToMotion, batch: list[tuple[int, int]], texts: list[str], frames: Tensor | None, spec: DatasetSpec,
     sampling: SamplingSettings, first: int,
 ) -> Iterator[Sample]:  # fmt: skip
-    """Generate motions of `texts`, and regenerate the tokens around each motion's seam, so that its end leads into its start."""
+    """Generate motions of `texts`, and regenerate tokens at the end and start of each motion, so that its end leads into its start.
+
+    `batch` lists (prompt index, index among the prompt's motions); `first` is the sample number of the first motion.
+    """
     conditions = model.encoder(texts)
     tokens = model.count_tokens(conditions, frames, seed=sampling.seed, first_sample=first).clamp_min(SHORTEST_LOOP)
     codes = model.draw(conditions, tokens, sampling=sampling, first_sample=first)
@@ -93,7 +96,7 @@ def joined(
     model: TextToMotion, prompts: list[Prompt], config: GenT2M, spec: DatasetSpec, sampling: SamplingSettings, done: int,
     report: Callable[[str], None] = print,
 ) -> Iterator[Sample]:  # fmt: skip
-    """Generate `repeat_times` motions, skipping the first `done`. Each motion follows all prompts, one after the other."""
+    """Generate `config.repeat_times` motions, skipping the first `done`. Each motion follows all prompts, one after the other."""
     texts = [prompt.text for prompt in prompts]
     frames = [prompt.frames or 0 for prompt in prompts]
     longest = spec.max_motion // model.tokeniser.stride
@@ -111,10 +114,10 @@ def joined(
 
 
 class Plan(NamedTuple):
-    """The sections of an edit. All numbers are in frames.
+    """The frames of a motion that an edit keeps, regenerates and adds. All numbers are in frames.
 
     Attributes:
-        frames: number of frames of the source that are used, from its start.
+        frames: number of frames of the source motion that are used, from its start.
         sections: (first, end) of the sections to regenerate.
         before, after: numbers of frames to add before the start and after the end.
     """
@@ -126,7 +129,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(config: EditT2M, frames: int) -> Plan:
-    """Plan the edit of a source of `frames` frames. Raises `UserError` for lengths out of range, or if there is nothing to edit."""
+    """Plan the edit of a motion of `frames` frames. Raises `UserError` for lengths out of range, or if there is nothing to edit."""
     if config.after and config.motion_length:
         raise UserError("--after and --motion_length (the length of the whole edited motion) cannot be combined; give one of them")
     lengths = {flag: getattr(config, flag) for flag in ("before", "after", "motion_length")}
@@ -153,7 +156,7 @@ def looped(
     model: TextToMotion, source: Source, plan: Plan, prompt: str, config: EditT2M, spec: DatasetSpec, sampling: SamplingSettings,
     done: int,
 ) -> Iterator[Sample]:  # fmt: skip
-    """Generate `repeat_times` loops of the motion, skipping the first `done`. Each loop starts at the source's position."""
+    """Make `config.repeat_times` loops of `source`, skipping the first `done`. Each loop starts at the position of the source."""
     longest = spec.max_motion // model.tokeniser.stride
     for first in range(done, config.repeat_times, config.batch_size):
         takes = min(config.batch_size, config.repeat_times - first)
@@ -169,9 +172,9 @@ def edited(
     model: TextToMotion, source: Source, plan: Plan, prompt: str, config: EditT2M, spec: DatasetSpec, sampling: SamplingSettings,
     done: int, report: Callable[[str], None] = print,
 ) -> Iterator[Sample]:  # fmt: skip
-    """Generate `repeat_times` edited motions, batch by batch, skipping the first `done`.
+    """Generate `config.repeat_times` edited versions of `source`, batch by batch, skipping the first `done`.
 
-    Each motion keeps the position and heading of the source.
+    Each version keeps the position and heading of the source.
     """
     stride = model.tokeniser.stride
     before, after = (frames // stride * stride for frames in (plan.before, plan.after))

@@ -23,9 +23,8 @@ class SamplingSettings:
         stepwise: generate the steps of a prompt ("squats, then jumps") one after the other, if the weights can fill gaps.
         layered: if a prompt describes two simultaneous actions ("walks while waving") and the weights can fill gaps, also generate
             one motion per action; if one of these motions is a gesture, compose the two motions.
-        candidates: number of motions that `generate` makes for each step of a prompt and for each of two simultaneous actions. The
-            motion with the highest score is kept. In an edit, each window has this number
-            of candidates.
+        candidates: number of motions that are generated for each step of a prompt and for each of two simultaneous actions, or in
+            an edit for each window. The motion with the highest score is kept.
     """
 
     time_steps: int = 18
@@ -40,7 +39,10 @@ class SamplingSettings:
     candidates: int = 1
 
     def changed(self, flags: Any) -> SamplingSettings:
-        """Return a copy of these settings. Attributes of `flags` that are not None replace the fields with the same name."""
+        """Return a copy of these settings, in which attributes of `flags` that are not None replace the fields of the same name.
+
+        If `flags` ask for a loop, `candidates` is 1.
+        """
         given = {field.name: getattr(flags, field.name, None) for field in fields(self)}
         given |= {"candidates": 1} if getattr(flags, "loop", False) else {}  # loops are not compared
         return replace(self, **{name: value for name, value in given.items() if value is not None})

@@ -25,7 +25,7 @@ SAMPLES_PER_WINDOW = 2**32  # offset between the sample numbers of consecutive w
 
 
 class Window(NamedTuple):
-    """The tokens `start` to `stop` − 1, with text conditions. Tokens in the window that are not generated serve as context."""
+    """The tokens `start` to `stop` − 1 of a motion, with an encoded text. Tokens in the window that exist already are context."""
 
     start: int | Tensor  # one value for all motions, or one per motion (B,)
     stop: int | Tensor
@@ -72,7 +72,7 @@ def nearness(frames: int, seams: Sequence[int]) -> Tensor:
 
 
 def soften(features: Tensor, seams: Sequence[int]) -> Tensor:
-    """Smooth features (B, T, D) over time near the seams. A seam s lies between the frames s − 1 and s."""
+    """Smooth features (B, T, D) over time near the seams, where parts of a motion meet. Seam s lies between frames s − 1 and s."""
     T, radius = features.shape[1], round(4 * SMOOTHING)
     offsets = torch.arange(-radius, radius + 1)
     taps = torch.softmax(-0.5 * (offsets / SMOOTHING) ** 2, dim=0)  # a Gaussian that sums to 1

@@ -52,7 +52,8 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True)
 class MotionIndex:
-    """The index of a folder. Piece p covers frames `starts[p] : starts[p] + lengths[p]` of `files[owners[p]]`, at `fps`."""
+    """The search index of a folder of motion files, which are divided into pieces. Piece p covers frames
+    `starts[p] : starts[p] + lengths[p]` of the file `files[owners[p]]`, at `fps`."""
 
     features: Tensor  # (P, Q, E) float16 unit vectors
     owners: Tensor  # (P,)
@@ -65,8 +66,8 @@ class MotionIndex:
     def search(self, query: Tensor, top: int, pool: str = "max") -> list[Hit]:
         """Return the `top` best matches for a text embedding (E,) or a motion embedding (Q, E), best first.
 
-        For a text, `pool` ("max" or "mean") combines the similarities of the Q vectors of a piece. For a motion, vector q is
-        compared with vector q of the piece, and the similarities are averaged.
+        Each piece of a motion file has Q vectors. For a text, `pool` ("max" or "mean") combines the similarities of these vectors.
+        For a motion, vector q is compared with vector q of the piece, and the similarities are averaged.
         """
         if query.ndim == 2:
             scores = self.features.flatten(1).float() @ query.flatten().to(self.features).float() / len(query)
@@ -83,7 +84,7 @@ class MotionIndex:
 
 
 def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path, options: InputOptions = AS_STATED) -> MotionIndex:
-    """Load the index of all motion files under `folder`. If there is no index for these files and this model, build it.
+    """Load the search index of all motion files under `folder`. If there is no index for these files and this model, build it.
 
     Files that do not contain a motion of the dataset's skeleton are skipped and listed on stderr. Raises `UserError` if no motion
     is left.
@@ -109,7 +110,7 @@ def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path, options: 
 
 
 def stored(path: Path, state: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Read an index file; None if it is missing, damaged or outdated. `state` is the hash that an up-to-date file contains."""
+    """Read the file of a search index; None if it is missing, damaged or outdated. An up-to-date file contains the hash `state`."""
     try:
         tensors, metadata = load_weights(path)
     except UserError:
@@ -120,9 +121,10 @@ def stored(path: Path, state: str) -> tuple[dict[str, Tensor], dict[str, Any]] |
 def build_index(
     model: LanguageMotion, spec: DatasetSpec, files: list[Path], partial: Path, state: str, options: InputOptions = AS_STATED
 ) -> tuple[dict[str, Tensor], list[Path]]:
-    """Build an index. Returns its tensors, and the list of files to which `owners` refers.
+    """Build the search index of motion files. Returns the tensors of a `MotionIndex`, and its list of files.
 
-    The partial index is saved to the file `partial` after every `SAVE_EVERY` blocks, so that interrupted indexing can resume.
+    The partial index is saved to the file `partial`, with the hash `state` of the files, after every `SAVE_EVERY` blocks of files,
+    so that interrupted indexing can resume.
     """
     used: list[Path] = []
     faults: list[str] = []
@@ -167,12 +169,13 @@ def read_block(files: list[Path], spec: DatasetSpec, options: InputOptions) -> t
 
 
 def joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Concatenate the tensors of several parts of an index."""
+    """Concatenate the tensors of several parts of a search index, by name."""
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def embed(model: LanguageMotion, spec: DatasetSpec, motions: list[np.ndarray], number: int) -> dict[str, Tensor]:
-    """Embed motions, given as features (T, D). Returns the tensors of an index; `number` is the first value of `owners`."""
+    """Divide motions with features (T, D) into pieces and embed the pieces. Returns the tensors of a `MotionIndex`, in which the
+    file of the first motion has the index `number`."""
     stride = model.tokeniser.stride
     pieces = [
         (owner, start, min(spec.max_motion, len(motion) - start) // stride * stride)

@@ -36,7 +36,7 @@ SAMPLES_PER_BRIDGE = SAMPLES_PER_ACTION // 2  # difference of the sample numbers
 
 
 class Action(NamedTuple):
-    """One text per motion, and the conditions (B, …) of these texts."""
+    """The texts of one action, one text for each of B motions, and these texts encoded by the text encoder (B, …)."""
 
     texts: Sequence[str]
     condition: Tensor
@@ -50,14 +50,15 @@ class Motions(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """C candidates for each of B motions, which begin with the context: codes (B · C, L, Q), tokens (B · C,), and scores (B, C)."""
+    """C candidates for the next part of each of B motions: codes (B · C, L, Q), lengths in tokens (B · C,), and scores (B, C).
+    A candidate begins with the context, the last tokens of the motion so far."""
 
     codes: Tensor
     tokens: Tensor
     scores: Tensor
 
     def best(self, allowed: Tensor | None = None) -> Motions:
-        """Return the candidates with the highest scores.
+        """Return, for each motion, the candidate with the highest score.
 
         If the mask `allowed` (B, C) is True for at least one candidate of a motion, only the candidates of this motion for which it
         is True are considered.
@@ -80,7 +81,7 @@ def generate_steps(
     sampling: SamplingSettings,
     first_sample: int = 0,
 ) -> tuple[Motions, Tensor]:
-    """Generate B motions with K steps. Returns the motions, and the first token (B, K) of each step.
+    """Generate B motions with K steps, which follow each other. Returns the motions, and the first token (B, K) of each step.
 
     Args:
         steps: K steps, each as a list of actions: the whole text of the step and, if the text names two simultaneous actions, the
@@ -88,10 +89,10 @@ def generate_steps(
         sizes: (B, C, K) number of tokens of each step, for each of C = `sampling.candidates` candidates.
         totals: (B,) number of tokens of each motion. The sizes of the remaining steps are scaled so that the motion gets this
             length. None, or 0 for a motion: the sizes are not scaled.
-        continues: K flags; flag k is True if step k continues the action of step k − 1. All candidates of such a step have context.
-            Empty: all flags are False.
+        continues: K flags; flag k is True if step k continues the action of step k − 1. All candidates of such a step are generated
+            with the last tokens before the step as context. Empty: all flags are False.
         sampling: sampling settings.
-        first_sample: sample number of the first motion; the other motions get the next numbers.
+        first_sample: sample number of the first motion; it and the seed determine the motion. The others get the next numbers.
     """
     B = len(sizes)
     Q, device = model.tokeniser.num_quantizers, sizes.device
@@ -115,7 +116,10 @@ def add_step(
     model: TextToMotion, before: Motions, actions: Sequence[Action], sizes: Tensor, *,
     bridges: bool, sampling: SamplingSettings, first_sample: int,
 ) -> Motions:  # fmt: skip
-    """Append one step to B motions. `sizes` (B, C) are numbers of tokens; `bridges`: half of the candidates have no context."""
+    """Append one step, described by `actions`, to the B motions `before`. `sizes` (B, C) are the candidates' numbers of tokens.
+
+    If `bridges` is True, half of the candidates are generated without context and then connected with the motion before.
+    """
     context = before.tokens.clamp(max=CONTEXT)
     given = None
     if before.codes.shape[1]:
@@ -151,7 +155,7 @@ def candidates(
         sizes: (B, C) numbers of tokens to generate.
         given: (B, CONTEXT, Q) codes of the context, −1 after its end. None: there is no context.
         context: (B,) numbers of tokens of the context.
-        bridges: the last half of the candidates are generated without context.
+        bridges: whether the last half of the candidates are generated without context and then connected with it.
     """
     B, C = sizes.shape
     size, numbers = sizes.flatten(), {"sampling": sampling, "first_sample": first_sample * C}
@@ -183,7 +187,10 @@ def padded(codes: Tensor, width: int) -> Tensor:
 
 
 def is_near(model: TextToMotion, given: Tensor, context: Tensor, codes: Tensor, tokens: Tensor) -> Tensor:
-    """Whether (N,) the motions `codes` start in a pose near the last pose of their context."""
+    """Return a mask (N,) of the motions `codes` whose first pose is near the last pose of `given`, the motion before.
+
+    `context` and `tokens` (N,) are the lengths of `given` and of `codes` in tokens.
+    """
     last, frames = model.features(given, context)
     first, _ = model.features(codes, tokens)
     poses = torch.stack((last[torch.arange(len(last), device=last.device), frames - 1], first[:, 0]))  # (2, N, D)
@@ -196,9 +203,9 @@ def bridge(
     model: TextToMotion, condition: Tensor, given: Tensor, context: Tensor, codes: Tensor, size: Tensor, *,
     sampling: SamplingSettings, first_sample: int,
 ) -> Tensor:  # fmt: skip
-    """Connect N contexts with N motions `codes` by `BRIDGE` generated tokens. Returns codes (N, L, Q).
+    """Connect the tokens `given` with the motions `codes` by `BRIDGE` generated tokens. Returns codes (N, L, Q) of all three parts.
 
-    `size` (N,) is the number of tokens of the bridge and the motion.
+    `context` (N,) is the number of tokens in `given`, and `size` (N,) the number of tokens of the bridge and the motion.
     """
     tokens = context + size
     columns = torch.arange(int(tokens.max()), device=codes.device).expand(len(codes), -1)
@@ -213,9 +220,10 @@ def bridge(
 
 
 def compose(model: TextToMotion, drawn: Sequence[Candidates], context: Tensor) -> Motions:
-    """Compose the motions of two actions, if one of the actions is a gesture; if not, keep the motion of the whole text.
+    """Compose the motions of two simultaneous actions, if one of them is a gesture; if not, keep the motion of the whole text.
 
-    `drawn` contains the candidates of the whole text and of both actions.
+    `drawn` contains the candidates for the whole text and for each of the two actions, which begin with `context` (B,) tokens of
+    the motion before.
     """
     chosen = [drawn[0].best(), *best_parts(model, drawn[1:], context)]
     stride = model.tokeniser.stride

@@ -41,7 +41,7 @@ def check_formats(formats: Sequence[str]) -> None:
 
 
 def find_generator(config: Sampling) -> Generator:
-    """Resolve the models that the flags select. Raises `UserError` if no model fits, or if several models fit."""
+    """Find the models that the flags select, without loading them. Raises `UserError` if no model or several models fit."""
     from pipelines.runs import resolve_generator
 
     names = (config.name, config.res_name, config.length_name, config.fill_name, config.selector_name)
@@ -73,7 +73,7 @@ def standard_body(model: TextToMotion, spec: DatasetSpec) -> np.ndarray | None:
     """The rest pose (J, 3), in metres, that all animated files of a dataset share; None if the bone lengths are not known.
 
     The bone lengths of HumanML3D's skeleton are constants. The bone lengths of KIT-ML's skeleton are medians over clips of the
-    dataset, if the dataset folder exists; the pelvis and chest come from the dataset's mean pose.
+    dataset, if the dataset folder exists; the directions of its bones at pelvis and chest come from the dataset's mean pose.
     """
     import numpy as np
 

@@ -104,7 +104,7 @@ def note_of_many(prompt: str, count: int) -> None:
 
 
 def tidy(text: str) -> str:
-    """Return a text with single spaces, straight apostrophes and no quotation marks around it."""
+    """Return a text with single spaces, straight apostrophes and quotation marks, and no "." or "!" at its end."""
     return " ".join(text.replace("’", "'").replace("‘", "'").replace("“", '"').replace("”", '"').split()).rstrip(".! ")
 
 

@@ -49,14 +49,14 @@ class TextToMotion:
         encoder: the text encoder.
         tokeniser: decodes codes to normalised features.
         mean, std: mean and standard deviation (D,) that normalise the tokeniser's features.
-        masked: generates base codes.
-        residual: generates the codes of the other layers; None: only the base layer is decoded.
+        masked: generates base codes, those of the first quantiser.
+        residual: generates the codes of the other quantisers; None: only base codes are decoded.
         length: predicts lengths; None: lengths must be given.
         filling: a second masked transformer with full attention, which sees both sides of a gap. If some codes are given, this
             transformer is used instead of `masked`. None: `masked` is always used.
         selector: scores candidates. None: LaMP's matching head scores them, if LaMP is one of the text encoders.
-        reads: maps a model ("masked", "filling", "residual", "length" or "selector") to the part of the condition that the model
-            reads. Models without an entry read the whole condition.
+        reads: maps a model ("masked", "filling", "residual", "length" or "selector") to the part of the encoded text (condition)
+            that the model takes as input. Models without an entry take the whole condition.
         precision: precision in which codes are sampled (`utils.runtime.autocast`). Everything else is computed in float32.
 
     Raises `UserError` if the parts do not fit together.
@@ -200,7 +200,7 @@ class TextToMotion:
             prompts: B texts.
             lengths: (B,) in frames, rounded down to whole tokens; 0 or None: predicted.
             sampling: sampling settings; None: the defaults for the weights (`self.sampling`).
-            first_sample: sample number of the first prompt; the other prompts get the next numbers.
+            first_sample: sample number of the first prompt; it and the seed determine its motion. The others get the next numbers.
             changes: fields of `sampling` to change, such as `seed=1`.
 
         Candidate c of sample n has the random numbers of sample n · `sampling.candidates` + c, so a motion does not depend on the
@@ -224,7 +224,7 @@ class TextToMotion:
         return pad_sequence([motion for block in motions for motion in block], batch_first=True), torch.cat(lengths_of)
 
     def action(self, texts: Sequence[str]) -> Action:
-        """Return the texts with their conditions."""
+        """Encode the texts of one action, one text per motion. Returns an `Action`, the pair of texts and encoded texts."""
         return Action(texts, self.encoder(texts))
 
     def check_scorer(self, candidates: int) -> None:
@@ -234,8 +234,8 @@ class TextToMotion:
             raise UserError(f"{problem}; name a selector with --selector_name, or train one with train_selector.py")
 
     def plan(self, prompt: str, sampling: SamplingSettings) -> list[list[str]]:
-        """Split a prompt into steps. A step is returned as the list of its text and, if the step has two simultaneous actions, the
-        texts of both actions."""
+        """Split a prompt into steps, which follow each other. A step is returned as the list of its text and, if the step has two
+        simultaneous actions, the texts of both actions."""
         stepwise = sampling.stepwise and self.fills and self.length is not None
         return [self.with_actions(text, sampling) for text in (steps(prompt) if stepwise else [prompt])]
 
@@ -284,14 +284,18 @@ class TextToMotion:
         return pad_sequence(softened, batch_first=True), frames
 
     def sizes(self, action: Action, lengths: Tensor | None, sampling: SamplingSettings, first_sample: int) -> Tensor:
-        """The numbers of tokens (B, C) of the candidates of an action. See `count_tokens` for `lengths` (B,)."""
+        """Lengths in tokens (B, C) for C candidates of each motion, given or predicted from the text of `action`.
+
+        `lengths` (B,) are in frames; 0 or None: predicted for each candidate.
+        """
         count = sampling.candidates
         condition = action.condition.repeat_interleave(count, dim=0)
         lengths = None if lengths is None else lengths.repeat_interleave(count)
         return self.count_tokens(condition, lengths, seed=sampling.seed, first_sample=count * first_sample).view(-1, count)
 
     def count_tokens(self, condition: Tensor, lengths: Tensor | None, **sample: int) -> Tensor:
-        """Convert `lengths` (B,) in frames to tokens. Lengths of 0, or all if `lengths` is None, are predicted from the condition.
+        """Convert `lengths` (B,) in frames to tokens. Lengths of 0, or all if `lengths` is None, are predicted from encoded texts
+        (`condition`).
 
         `sample` contains the arguments `seed` and `first_sample` of `LengthPredictor.predict`.
         """
@@ -316,7 +320,7 @@ class TextToMotion:
             raise UserError(f"{given} frames are less than one token; give at least {self.tokeniser.stride}")
 
     def part(self, model: str, condition: Tensor) -> Tensor:
-        """Return the part of the condition that `model` ("masked", "filling", "residual" or "length") reads."""
+        """Return the part of an encoded text that `model` ("masked", "filling", "residual", "length" or "selector") uses."""
         return self.reads[model](condition) if model in self.reads else condition
 
     @torch.no_grad()
@@ -332,11 +336,11 @@ class TextToMotion:
         """Sample codes (B, L, Q), or (B, L, 1) without a residual transformer.
 
         Args:
-            condition: text conditions of the B motions.
+            condition: encoded texts (B, …) of the B motions.
             tokens: (B,) lengths in tokens; codes after the end of a motion are −1.
-            given: (B, L, Q) codes that are kept in all layers, −1 where codes are to be generated. None: all codes are generated.
+            given: (B, L, Q) codes that are kept, −1 where codes are to be generated. None: all codes are generated.
             sampling: sampling settings; None: the defaults for the weights (`self.sampling`).
-            first_sample: sample number of the first motion; the other motions get the next numbers.
+            first_sample: sample number of the first motion; it and the seed determine the motion. The others get the next numbers.
         """
         s = sampling or self.sampling
         draw = {"temperature": s.temperature, "topkr": s.topkr, "seed": s.seed, "first_sample": first_sample}

@@ -160,7 +160,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
 
 def save_resume(path: str | Path, state: dict[str, Any]) -> None:
-    """Write nested dicts, lists, numbers and tensors with a checksum. An existing file is renamed to `<stem>.previous.pt`.
+    """Write a training state (dicts, lists, numbers, tensors) with a checksum. An existing file is renamed to `<stem>.previous.pt`.
 
     Raises `UserError` if the file cannot be written.
     """
@@ -286,7 +286,7 @@ def drop_old_caches(path: Path) -> None:
 
 
 class CheckpointFolder:
-    """Paths of the files of a run. No folder is created.
+    """Paths of the files of a run (one training). No folder is created.
 
     Raises `UserError` for a name that leads outside `<checkpoints_dir>/<dataset_name>`.
     """
@@ -311,7 +311,7 @@ class CheckpointFolder:
         return self.has_resume() or any(not file.name.startswith(".") for file in self.model.glob("*.safetensors"))
 
     def only_begun(self) -> bool:
-        """Whether the run has saved no update yet, so that a new run may replace it."""
+        """Whether the run has saved no weights and its resume file is from step 0, so that a new run may replace it."""
         weights = [file for file in self.model.glob("*.safetensors") if not file.name.startswith(".")]
         return not weights and load_resume(self.resume)["step"] == 0
 

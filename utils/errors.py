@@ -61,7 +61,7 @@ def script(main: Callable) -> Callable:
 
 
 def check_packages() -> None:
-    """End `python -m package.module` with a one-line error if a package of `FIRST` is not installed.
+    """End `python -m package.module` with a one-line error if a required package (`FIRST`) is not installed.
 
     Packages whose modules import their requirements at the top call this function in their `__init__.py`, because these imports run
     before `script` can handle errors. While Python locates the module of `python -m`, `sys.argv[0]` is "-m"; packages are checked

@@ -89,7 +89,7 @@ def remove_half_files(folder: str | Path, parts: tuple[str, ...] = (".",)) -> li
 def lock_temporary(folder: Path) -> IO | None:
     """Lock a temporary folder until the returned file is closed. Returns None if files cannot be locked.
 
-    The lock file is renamed to `FILE` only after it is locked. While the folder is in use, `remove_abandoned` therefore never finds
+    The lock file gets its final name only after it is locked. While the folder is in use, `remove_abandoned` therefore never finds
     an unlocked lock file.
     """
     unnamed = folder / f"{FILE}.new"

@@ -200,7 +200,7 @@ class Distributed:
 
 
 class Agreement:
-    """Computes the maximum of a number over all processes, once per step. The result is available one step later.
+    """Computes the maximum of a number over all processes, once per training step. The result is available one step later.
 
     The maximum is computed on the CPU while the next step runs, so that no process waits for a GPU. All processes must create an
     instance and make the same calls, inside `Distributed.group`.

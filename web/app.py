@@ -57,7 +57,8 @@ def show_errors(function: Callable) -> Callable:
 class Studio:
     """The functions that the page calls. `session` is the visitor's session, and `number` is the number of the selected motion.
 
-    Methods that change the session return the note of `Lamp.known` ("" if there is none), followed by the values of `page_state`.
+    Methods that change the session return the note that a prompt is unknown ("" if it is known), followed by the values of
+    `page_state`, which update the page.
     """
 
     def __init__(self, lamp: Lamp, library: str = ""):
@@ -149,12 +150,12 @@ class Studio:
 
     @show_errors
     def undo(self, session: Session) -> tuple:
-        """Undo the last step of the session."""
+        """Undo the last action of the visitor."""
         return ("", *self.page_state(session.undo()))
 
     @show_errors
     def redo(self, session: Session) -> tuple:
-        """Redo the step that was undone last."""
+        """Redo the action that was undone last."""
         return ("", *self.page_state(session.redo()))
 
     @show_errors
@@ -164,7 +165,7 @@ class Studio:
         return viewers([entry.motion]), *section_values(entry.motion)
 
     def page_state(self, session: Session) -> tuple:
-        """The outputs that depend on the session: viewers, list of motions, `section_values`, session."""
+        """The values of the page's components that depend on the session: viewers, list of motions, `section_values`, session."""
         if not session.steps:
             return EMPTY, gr.Dropdown(choices=[], value=None), *section_values(None), session
         last = session.steps[-1]

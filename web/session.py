@@ -23,7 +23,7 @@ FORMATS = ("npy", "bvh", "glb", "smpl", "mp4", "html")
 
 @dataclass(frozen=True)
 class Action:
-    """An action of the visitor that created one or more entries, with the settings that `prompts.json` records."""
+    """An action of the visitor that added motions to the session, with the settings that `prompts.json` records."""
 
     kind: str  # generate, edit or upload
     seed: int = 0
@@ -32,7 +32,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Entry:
-    """A motion of the session."""
+    """A motion of the session, with its number (from 1) and the visitor's action that created it."""
 
     number: int
     sample: Sample
@@ -40,7 +40,7 @@ class Entry:
 
     @property
     def motion(self) -> Motion:
-        """The motion."""
+        """The joints and the text of this motion."""
         return self.sample.motion
 
     @property
@@ -55,9 +55,9 @@ class Session:
     """An immutable session: instead of changing the session, its methods return a new session.
 
     Attributes:
-        steps: the entries that each action created, the oldest action first.
+        steps: the motions that each action of the visitor created, the oldest action first.
         undone: the steps that were undone and can be redone; the step that was undone last is at the end.
-        total: number of entries created so far, including dropped and undone ones.
+        total: number of motions created so far, including dropped and undone ones.
     """
 
     steps: tuple[tuple[Entry, ...], ...] = ()
@@ -70,7 +70,10 @@ class Session:
         return [entry for step in self.steps for entry in step]
 
     def added(self, samples: Iterable[Sample], action: Action) -> Session:
-        """The session with one more step. If the new session has more than MAX_ENTRIES motions, its oldest steps are dropped."""
+        """Return the session after one more action, which created `samples`.
+
+        If the new session has more than `MAX_ENTRIES` motions, the motions of its oldest actions are dropped.
+        """
         entries = tuple(Entry(number, sample, action) for number, sample in enumerate(samples, start=self.total + 1))
         steps = (*self.steps, entries)
         while sum(map(len, steps)) > MAX_ENTRIES and len(steps) > 1:
@@ -78,11 +81,11 @@ class Session:
         return Session(steps, (), self.total + len(entries))
 
     def undo(self) -> Session:
-        """The session after undoing its last step."""
+        """The session without the motions of its last action."""
         return Session(self.steps[:-1], (*self.undone, self.steps[-1]), self.total) if self.steps else self
 
     def redo(self) -> Session:
-        """The session after redoing the step that was undone last."""
+        """The session with the motions of the action that was undone last."""
         return Session((*self.steps, self.undone[-1]), self.undone[:-1], self.total) if self.undone else self
 
     def entry(self, number: int | None) -> Entry:

@@ -36,7 +36,10 @@ class Baseline:
 
 @dataclass(frozen=True)
 class BertScore:
-    """Scores (N,) of N captions, each at most 1. `setting` names encoder, layer and idf; `baseline` is "" for raw scores."""
+    """BERTScores (N,) of N captions, each at most 1.
+
+    `setting` names encoder, layer and idf; `baseline` names the baseline by which the scores are rescaled; "": raw scores.
+    """
 
     precision: np.ndarray
     recall: np.ndarray

@@ -1,8 +1,8 @@
 """Metrics of generated motions, from an evaluator's embeddings of motions and texts, and from joints.
 
 FID: Heusel et al. 2017; R-precision, MM-Dist, Diversity, MultiModality: Guo et al. 2022, section 6. Embeddings of texts and of
-motions are (N, E); text i describes motion i. Results are float64 scalar tensors. Random draws use a NumPy generator, so that
-`np.random.RandomState` reproduces the draws of the published code. Embeddings that are not finite raise `UserError`.
+motions are (N, E); text i describes motion i. Metrics of embeddings are float64 tensors. Random draws use a NumPy generator, so
+that `np.random.RandomState` reproduces the draws of the published code. Embeddings that are not finite raise `UserError`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def statistics(embeddings: Tensor) -> Statistics:
 
 
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:
-    """|m₁ − m₂|² + tr(C₁ + C₂ − 2 (C₁C₂)^½) (Heusel et al. 2017, equation 6).
+    """Fréchet distance of two Gaussians: |m₁ − m₂|² + tr(C₁ + C₂ − 2 (C₁C₂)^½) (Heusel et al. 2017, equation 6).
 
     With C₁ = F Fᵀ, the product C₁C₂ has the same eigenvalues as the symmetric matrix FᵀC₂F. These eigenvalues are real, and only
     rounding errors can make them negative.

@@ -21,8 +21,10 @@ FREE_FALL = -9.81 / 2  # m/s²; if the pelvis has a larger downward acceleration
 def physical_metrics(
     joints: Tensor, fps: float, lengths: Tensor | None = None, contacts: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """All metrics, keyed by name. `contacts` (B, T-1, 2) marks standing toes; for reconstructions, pass the contacts of the
-    original motions."""
+    """Foot sliding, floating, jerk, floor penetration and bone deviation (B,) of joints (B, T, J, 3) in metres, keyed by name.
+
+    `contacts` (B, T-1, 2) marks standing toes; for reconstructions, pass the contacts of the original motions.
+    """
     return {
         "foot_slide_cm_s": foot_slide(joints, fps, lengths, contacts),
         "float_percent": floating(joints, fps, lengths),
@@ -38,7 +40,7 @@ def toe_contacts(joints: Tensor, fps: float) -> Tensor:
 
 
 def foot_slide(joints: Tensor, fps: float, lengths: Tensor | None = None, contacts: Tensor | None = None) -> Tensor:
-    """Mean horizontal speed of standing toes, cm/s."""
+    """Mean horizontal speed of standing toes, cm/s. `contacts` (B, T-1, 2) marks standing toes; None: `toe_contacts`."""
     contacts = toe_contacts(joints, fps) if contacts is None else contacts
     return 100 * _mean(_toe_speed(joints, fps), contacts & _valid(joints, lengths, 1)[..., None])
 

@@ -40,7 +40,7 @@ def pooled_similarity(motion: Tensor, text: Tensor, pool: str = "max") -> Tensor
 
 
 class Ranks(NamedTuple):
-    """Rank of the best correct candidate of each query, as numbers (..., N) of candidates."""
+    """Rank of the best correct candidate of each query, as numbers (..., N) of better, of tied and of tied correct candidates."""
 
     better: Tensor  # candidates with a higher score
     tied: Tensor  # candidates with the same score, including the best correct candidate
@@ -86,18 +86,18 @@ def positions(ranks: Ranks) -> Tensor:
 
 
 def summary(ranks: Ranks) -> dict[str, float]:
-    """Return R@1, 2, 3, 5, 10 (fractions) and the median rank (from 1), averaged over the galleries of ranks (..., N)."""
+    """Return R@1, 2, 3, 5, 10 (fractions) and the median rank (from 1) of N queries, averaged over the galleries of `ranks`."""
     recalls = {f"R@{k}": hits(ranks, k).mean().item() for k in RECALLS}
     return {**recalls, "median_rank": positions(ranks).double().quantile(0.5, dim=-1).mean().item()}
 
 
 def retrieval_metrics(scores: Tensor, correct: Tensor | None = None) -> dict[str, float]:
-    """`summary` of scores (..., N, M); `correct` as for `rank`."""
+    """R@k and median rank of retrieval by similarity scores (..., N, M) of N queries and M candidates; `correct` as for `rank`."""
     return summary(rank(scores, correct))
 
 
 def ceiling(captions: Sequence) -> dict[str, float]:
-    """The best possible `summary` of a gallery in which some clips have the same caption and are indistinguishable.
+    """The best possible R@k and median rank in a gallery in which clips with the same caption are indistinguishable.
 
     If g clips have the same caption, the correct clip is among the first k with probability min(k, g) / g, in both directions.
     `captions` holds strings, or ids that are equal for equal captions.
@@ -108,7 +108,7 @@ def ceiling(captions: Sequence) -> dict[str, float]:
 
 
 def chance(size: int, correct: Tensor | None = None) -> dict[str, float]:
-    """The `summary` of a gallery of `size` clips if all scores are equal; `correct` as for `rank`."""
+    """R@k and median rank in a gallery of `size` clips if all scores are equal; `correct` as for `rank`."""
     count = torch.ones(size, dtype=torch.int64) if correct is None else correct.count_nonzero(-1)
     return summary(Ranks(torch.zeros_like(count), torch.full_like(count, size), count))
 
@@ -130,10 +130,10 @@ def reranked(scores: Tensor, best: int, score: Callable[[Tensor, Tensor], Tensor
 
 
 def galleries(protocol: str, names: Sequence[str], texts: Tensor | None = None) -> list[Tensor]:
-    """The galleries of a protocol, as indices into `names`. The protocol's result is the mean over its galleries.
+    """The galleries (sets of clips to search) of a protocol, as indices into the clip names `names`.
 
-    `texts` (N, C) are sentence-encoder features of the captions, which `dissimilar` needs. Raises `UserError` for an unknown
-    protocol.
+    The protocol's result is the mean over its galleries. `texts` (N, C) are sentence-encoder features of the captions, which
+    `dissimilar` needs. Raises `UserError` for an unknown protocol.
     """
     match protocol:
         case "all" | "threshold":

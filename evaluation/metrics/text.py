@@ -30,7 +30,10 @@ References = Sequence[Sequence[str]]
 
 
 def score_captions(candidates: Captions, references: References, orders: Sequence[int] = (1, 4)) -> dict[str, float]:
-    """BLEU-n for each n in `orders`, ROUGE-L and CIDEr, keyed by name. Raises the errors of `check_captions`."""
+    """BLEU-n for each n in `orders`, ROUGE-L and CIDEr of N captions, keyed by name. Raises the errors of `check_captions`.
+
+    `references` has one list of reference captions for each of the captions `candidates`.
+    """
     scores = bleu(candidates, references, max(orders))
     row = {name: scores[name] for name in (f"BLEU-{order}" for order in orders)}
     return {**row, "ROUGE-L": rouge_l(candidates, references), "CIDEr": cider(candidates, references)}
