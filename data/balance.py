@@ -22,8 +22,7 @@ ACTIONS, COMPOSED = "actions.csv", "composed.txt"
 def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
     """Read `actions.csv` in a dataset folder: a dictionary from clip names to main actions, or to the values of another `column`.
 
-    Returns {} if the folder contains no `actions.csv`. Raises `UserError` if `actions.csv` lacks the column `clip` or the other
-    column.
+    Returns {} if the folder contains no `actions.csv`. Raises `UserError` if it lacks the column `clip` or the other column.
     """
     path = folder / ACTIONS
     if not path.is_file():

@@ -15,8 +15,7 @@ from torch import Tensor
 class Conditions:
     """Conditions (encoded texts) of N captions: `vectors` (N, C) float32, and for some text encoders `words` (R, word_dim) float16.
 
-    `words` concatenates the rows of all captions, with one row per word piece. The rows of caption i are the `counts[i]` rows from
-    row `starts[i]` on.
+    `words` has one row per word piece of each caption. Caption i has the `counts[i]` rows from row `starts[i]` on.
     """
 
     vectors: Tensor

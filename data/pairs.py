@@ -26,8 +26,7 @@ from utils.errors import UserError
 def cached_latents(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, tokeniser_hash: str) -> np.ndarray:
     """Encode all clips with `encode` to latents (M, C), which are outputs of the tokeniser's encoder before quantisation.
 
-    The latents are cached in a memory-mapped float16 file. Row i of the latents and row i of the codes of `cached_tokens` belong to
-    the same token.
+    Latents are cached in a memory-mapped float16 file. Row i of the latents and of the codes of `cached_tokens` is the same token.
     """
     rows = first_rows(clips.lengths, stride)[1].sum()
 

@@ -74,8 +74,7 @@ def chunk_profiles(joints: list[np.ndarray]) -> list[np.ndarray]:
 class ProfileBatches(ClipBatches):
     """Endless shuffled batches of clips, each with its profile and the condition (encoded text) of a random caption.
 
-    A row of `profiles` (N, F) describes what the joints of a clip show in F bits. `conditions` are in the order of
-    `clips.captions`.
+    `profiles` (N, F) are bits that describe what the joints of a clip show. `conditions` are in the order of `clips.captions`.
     """
 
     def __init__(self, clips: CaptionedClips, profiles: np.ndarray, conditions: Conditions, **settings: Any):

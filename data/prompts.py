@@ -116,8 +116,7 @@ def rounded(frames: int, longest: int, where: str) -> int:
 
 
 def read_sections(words: Sequence[str], frames: int) -> list[tuple[int, int]]:
-    """Parse the sections `A,B` of a motion that are to be edited; returns (start, stop) of each section in frames, in temporal
-    order.
+    """Parse the sections `A,B` of a motion that are to be edited; returns (start, stop) of each in frames, in temporal order.
 
     The motion has `frames` frames. Whole numbers are frames; if A or B has a decimal point, both numbers are fractions of the
     motion's length. Raises `UserError` if a section is invalid, ends before it starts, overlaps another one, or exceeds the motion.

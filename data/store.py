@@ -243,8 +243,8 @@ def cache_folder(root: Path, cache_dir: Path | None = None) -> Path:
 
 @dataclass(frozen=True)
 class Clips:
-    """N motions as slices of an array of all frames: clip i is `rows[starts[i] : starts[i] + lengths[i]]`, `(T, D)`, in the
-    dataset's own units."""
+    """Slices of an array of all frames: clip i is `rows[starts[i] : starts[i] + lengths[i]]`, `(T, D)` in the dataset's own
+    units."""
 
     rows: np.ndarray  # (R, D)
     names: list[str]

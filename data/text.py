@@ -104,8 +104,7 @@ def crop_length(length: int | np.ndarray, double: bool | np.ndarray, unit: int =
 def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 4) -> tuple[np.ndarray, np.ndarray]:
     """Choose random crops of clips of `lengths (B,)` frames; returns the first frames `(B,)` and the lengths `(B,)` of the crops.
 
-    As in HumanML3D's published protocol, a crop has the length that `crop_length` returns, with `double` set in one third of the
-    cases.
+    As in HumanML3D's published protocol, lengths are those of `crop_length`, with `double` set with probability 1/3.
     """
     kept = crop_length(lengths, generator.integers(3, size=len(lengths)) == 2, unit)
     return generator.integers(lengths - kept, endpoint=True), kept

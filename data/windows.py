@@ -49,7 +49,7 @@ def walk(folder: str | Path) -> Iterator[os.DirEntry]:
 
 
 def named_files(paths: Sequence[str]) -> list[Path]:
-    """The files in `paths`, and the motion files in the folders in `paths`, without duplicates. Raises `UserError` for a missing
+    """The files in `paths` and the motion files in folders in `paths`, without duplicates. Raises `UserError` for a missing
     path."""
     files: dict[Path, Path] = {}  # by resolved path
     for path in map(Path, paths):

@@ -57,7 +57,7 @@ def feature_groups(dim: int) -> list[slice]:
 
 
 def write_statistics(root: Path, names: Iterable[str]) -> None:
-    """Write Mean.npy and Std.npy of the clips `names` in `root`/new_joint_vecs. Raises `UserError` if a clip cannot be used."""
+    """Write `root`/Mean.npy and Std.npy of the clips `names` in new_joint_vecs. Raises `UserError` if a clip cannot be used."""
     mean, std = mean_std(clips(root / "new_joint_vecs", names))
     for name, values in (("Mean", mean), ("Std", std)):
         with atomic_path(root / f"{name}.npy", durable=True) as path:
