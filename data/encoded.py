@@ -1,7 +1,8 @@
 """Batches of motion codes, lengths and conditions (encoded captions). The frozen tokeniser tokenises every clip in advance.
 
-In training, clips are cropped at a random frame, as in HumanML3D. A token covers `stride` frames. Each clip is therefore tokenised
-`stride` times, once from each of its first `stride` frames onwards. Every crop is a slice of one of these token sequences.
+As in HumanML3D's published protocol, clips are cropped at a random frame. A token covers `stride` frames. Each clip is therefore
+tokenised `stride` times, once from each of its first `stride` frames onwards. Every crop is a slice of one of these token
+sequences.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def cache_path(clips: Clips, stride: int, tokeniser_hash: str, kind: str, suffix
 
 
 def cached_tokens(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, tokeniser_hash: str) -> TokenStore:
-    """Like `tokenise`, but the codes are cached in a file for these clips and for the tokeniser with this hash."""
+    """Tokenise every clip as `tokenise` does, and cache the codes in a file for these clips and the tokeniser with this hash."""
     path = cache_path(clips, stride, tokeniser_hash, "tokens", ".safetensors")
     starts, tokens = first_rows(clips.lengths, stride)
 

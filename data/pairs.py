@@ -26,7 +26,8 @@ from utils.errors import UserError
 def cached_latents(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, tokeniser_hash: str) -> np.ndarray:
     """Encode all clips with `encode` to latents (M, C), which are outputs of the tokeniser's encoder before quantisation.
 
-    Latents are cached in a memory-mapped float16 file. Row i of the latents and of the codes of `cached_tokens` is the same token.
+    The latents are cached in a memory-mapped float16 file. Row i of the latents and row i of the codes that `cached_tokens` returns
+    belong to the same token.
     """
     rows = first_rows(clips.lengths, stride)[1].sum()
 

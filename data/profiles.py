@@ -32,7 +32,7 @@ CHUNK = 64  # number of clips that a process receives per task
 
 
 def cached_profiles(clips: Clips, joints: int, workers: int) -> np.ndarray:
-    """Return the profiles (N, F) of all clips, as bool. A profile describes what the joints show in F bits.
+    """Return the profiles (N, F) of all clips, as bool. A profile is a vector of F bits that describes what the joints show.
 
     `workers` processes compute the profiles, which are cached in a file next to the packed motions. Raises `UserError` if `joints`,
     the number of joints, is not HumanML3D's 22, or if a process is killed.
@@ -67,7 +67,7 @@ def clips_joints(clips: Clips, start: int) -> list[np.ndarray]:
 
 
 def chunk_profiles(joints: list[np.ndarray]) -> list[np.ndarray]:
-    """The profile (F,) of each clip, from its joints (T, J, 3). A profile describes what the joints show in F bits."""
+    """The profile (F,) of each clip, from its joints (T, J, 3). A profile is a vector of bits that describes what they show."""
     return [profile(clip) for clip in joints]
 
 

@@ -69,7 +69,7 @@ def source_of(motion: Motion, spec: DatasetSpec, name: str) -> Source:
 
 
 def from_joints(joints: Tensor, spec: DatasetSpec) -> Source:
-    """Compute features of joints (T, J, 3) in metres. Joints whose bone lengths differ from the dataset's are retargeted first."""
+    """Compute features of joints (T, J, 3) in metres. Joints with other bone lengths than the dataset's are retargeted first."""
     skeleton = skeleton_for(spec.num_joints)
     similar = skeleton.lengths is None or like_body(joints, skeleton)
     if not similar and skeleton.hubs:

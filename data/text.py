@@ -116,7 +116,7 @@ def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 
 def pieces(name: str, length: int, captions: list[Caption], spec: DatasetSpec) -> Iterator[tuple[str, int, int, list[Caption]]]:
     """Yield the whole clip, then the parts of the clip to which a caption with time tags refers.
 
-    Both are yielded as (name, first frame, number of frames, captions). A part is left out unless its number of frames is at least
+    Each is yielded as (name, first frame, number of frames, captions). A part is left out unless its number of frames is at least
     `spec.min_frames` and below `spec.max_frames`. Time tags are converted to frames with the dataset's frame rate. HumanML3D's
     released code always uses 20 fps instead, although KIT-ML has 12.5 fps.
     """

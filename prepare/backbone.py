@@ -71,10 +71,8 @@ def read_texts(path: Path) -> list[str]:
 def cut(source: Path, captions: list[str], layers: int, out: Path) -> tuple[int, int]:
     """Reduce the BERT in the folder `source` to its first `layers` layers and to the word pieces that `captions` need.
 
-    Writes the reduced model to the folder `out`, and returns the numbers of kept word pieces and layers.
-
-    If `layers` is 0, all layers are kept. Raises `UserError` if the folder `source` contains no usable model, or if this model has
-    fewer than `layers` layers.
+    Writes the reduced model to the folder `out`, and returns the numbers of kept word pieces and layers. If `layers` is 0, all
+    layers are kept. Raises `UserError` if `source` contains no usable model, or if this model has fewer than `layers` layers.
     """
     from models.bert import BertConfig, load_tokenizer
     from utils.checkpoint import atomic_path, load_weights, save_weights

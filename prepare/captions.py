@@ -48,9 +48,10 @@ def subject_of(rng: random.Random, mood: phrases.Mood, placement: str, wide: boo
 
 
 def compose(rng: random.Random, clause_of: Clause, mood: phrases.Mood, rich: bool, wide: bool = False) -> tuple[str, str]:
-    """Return a caption, which consists of a subject, a clause and a phrase of the mood (the style of the motion), and its clause.
+    """Write a caption that consists of a subject, a clause and a phrase of the mood. Returns the caption and its clause.
 
-    `clause_of` writes the clause. If `rich`, the clause states a measured detail, such as a count.
+    `clause_of` writes the clause. If `rich`, the clause states a measured detail, such as a count. `mood` contains phrases that
+    express the style of the motion. If it contains none, the caption has no such phrase.
     """
     placements = [name for name in ("adjectives", "adverbs", "tails", "tails", "subjects") if getattr(mood, name)]
     placement = rng.choice(placements) if placements else ""

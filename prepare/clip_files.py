@@ -91,7 +91,7 @@ def write_texts(captions: dict[str, tuple[str, ...]], folder: Path, process: Pro
 
 
 def write_published(names: Sequence[str], published: dict[str, bytes], folder: Path) -> None:
-    """Write HumanML3D's caption files of the clips `names` to `folder`/texts. 
+    """Write HumanML3D's caption files of the clips `names` to `folder`/texts.
 
     `published` maps clip names to the content of the files. Raises `UserError` if `published` lacks one of these clips.
     """

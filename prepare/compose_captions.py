@@ -149,9 +149,9 @@ def write(
     """Fill templates with clauses, and return different captions of at most `MOST_WORDS` words.
 
     `clauses` are the alternative clauses of each action, `times` the phrases for a number of repetitions. Templates are chosen
-    alternately from `forward` and `backward`. If `existing` is empty, up to `COUNT`
-    captions are returned. Otherwise, up to `FURTHER` captions that differ from the `existing` captions are returned; these captions
-    also use the subjects of `prepare/wordings.py`.
+    alternately from `forward` and `backward`. If `existing` is empty, up to `COUNT` captions are returned. Otherwise, up to
+    `FURTHER` captions that differ from the `existing` captions are returned; these captions also use the subjects of
+    `prepare/wordings.py`.
     """
     if not all(clauses):
         return ()

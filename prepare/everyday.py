@@ -23,7 +23,7 @@ WALKING = 1.9  # m/s, maximum speed of walking
 
 # ------------------------------------------------------------------------------------------------------------------ gait
 def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[Part]:
-    """Write clauses about walking, running, sneaking or dribbling (`kind`), from the measured path and the label."""
+    """Write clauses of a caption about walking, running, sneaking or dribbling (`kind`), from the measured path and the label."""
     if facts.direction == "in place" and facts.speed < 0.4 and kind != "dribble":
         return []
     rising = [*facts.of("sit down"), *facts.of("stand up")]

@@ -1,8 +1,8 @@
 """Writers of caption parts for everyday actions of the body and the arms, used by `prepare/everyday.py`.
 
-A writer returns parts of a caption: clauses, each with the frame at which its action starts. Its argument `facts` was detected in
-the joints, and `rich` asks for details. An action that can be detected in the joints
-is mentioned only in captions of clips in which the action is detected.
+A writer returns parts of a caption: clauses, each with the frame at which its action starts. `facts` are detected in the joints;
+`rich` asks for details. An action that can be detected in the joints is mentioned only in captions of clips in which the action is
+detected.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def direction_words(facts: Facts) -> str:
 
 
 def first(events: tuple[Event, ...]) -> int:
-    """The first frame of the first event, or 0 if there are no events."""
+    """The first frame of the first detected event, or 0 if there are no events."""
     return events[0].start if events else 0
 
 

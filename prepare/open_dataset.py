@@ -172,8 +172,7 @@ def stored_training_clips(clips: list[Clip], folder: Path) -> list[Clip]:
 
 
 def published_texts(texts: Path) -> dict[str, bytes]:
-    """Read HumanML3D's caption files from the folder or archive (.zip, .tar.gz) `texts` in `texts`. The result is keyed by clip
-    name."""
+    """Read HumanML3D's caption files from texts/, texts.zip or texts.tar.gz in `texts`. The result is keyed by clip name."""
     from prepare.humanml3d import read_captions
 
     paths = [texts / name for name in ("texts", "texts.zip", "texts.tar.gz") if (texts / name).exists()]

@@ -39,8 +39,7 @@ def report(
 
 
 def report_source(takes: list[Take], clips: list[Clip]) -> list[str]:
-    """Return lines about one source, such as CMU: numbers of takes (captures), minutes and clips per split, and what is left
-    out."""
+    """Return lines about one source, such as CMU: takes (captures), minutes, clips per split, and what is left out."""
     splits = Counter(clip.split for clip in clips)
     counts = ", ".join(f"{split} {splits[split]:,}" for split in SPLITS if splits[split])
     built = f"{minutes(clips):.0f} minutes -> {len(clips):,} clips with mirrors"
@@ -93,8 +92,7 @@ def report_segments(takes: Sequence[Take], segments: Mapping[str, Sequence[Segme
 
 
 def report_overlaps(takes: Sequence[Take]) -> list[str]:
-    """Return a line that states how many pairs of HumanML3D's segments share frames but are in different splits, where they
-    stay."""
+    """Return a line that states how many pairs of segments in different splits share frames. They stay in HumanML3D's splits."""
     pairs = sum(
         first.split != second.split and max(first.start, second.start) < min(first.end, second.end)
         for take in takes for first, second in combinations(take.segments, 2)

@@ -52,7 +52,7 @@ def bandai_files(folder: Path) -> Iterator[RawFile]:
 
 
 def read_bandai(file: RawFile) -> Take:
-    """Read one Bandai-Namco BVH file (30 fps, centimetres). Content (the action) and style come from the file name."""
+    """Read one Bandai-Namco BVH file (30 fps, centimetres) as a take. Content (the action) and style come from the file name."""
     dataset, content, style, number = BANDAI_NAME.match(file.path.stem).groups()
     properties = {"source": f"bandai {dataset}", "content": content, "style": style}
     name = f"B{dataset}_{content}_{style}_{number}"

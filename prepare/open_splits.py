@@ -51,8 +51,9 @@ def by_hash(names: Iterable[str]) -> list[str]:
 def draw_by_content(takes: list[Take]) -> dict[str, str]:
     """Assign a split to each take (capture) of Bandai-Namco. Returns the splits, keyed by the take's name.
 
-    The combinations of content (action) and style in `UNSEEN` are in test_unseen. Of the other takes of each content, 15 % are
-    assigned to test and 5 % to val; the remaining takes are in train. If a content has few takes, all of them are in train.
+    The combinations of content (action) and style in `UNSEEN` are in test_unseen. Of the other takes of each content in each of the
+    two datasets, 15 % are assigned to test and 5 % to val; the remaining takes are in train. If there are few takes of a content,
+    all of them are in train.
     """
     splits, groups = {}, defaultdict(list)
     for take in takes:

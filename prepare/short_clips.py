@@ -35,7 +35,10 @@ def join_short(clips: list[tuple[str, Clip]]) -> list[Clip]:
 
 
 def join_group(group: list[Clip]) -> list[Clip]:
-    """Join short clips of one person, label and split into clips of more than `SHORTEST` frames, best fitting clips first."""
+    """Join short clips of one person, label and split into clips of more than `SHORTEST` frames.
+
+    Each step appends the clip whose first pose fits best.
+    """
     remaining, results = list(group), []
     while remaining:
         parts = [remaining.pop(0)]

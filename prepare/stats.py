@@ -24,7 +24,7 @@ from utils.errors import UserError, script
 def mean_std(clips: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each column, float32 (D,), over all frames of clips (T, D).
 
-    Standard deviations are averaged within each group of `feature_groups`.
+    Standard deviations are averaged within each group of columns, such as all rotations (see `feature_groups`).
 
     Clips with NaN or infinity are ignored. Raises `UserError` if no clip remains, or if no dataset has features of width D.
     """
