@@ -20,9 +20,9 @@ ACTIONS, COMPOSED = "actions.csv", "composed.txt"
 
 
 def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
-    """Read `actions.csv` and map the name of each clip to its main action, or to its value in another `column`.
+    """Read `actions.csv` in a dataset folder: a dictionary from clip names to main actions, or to the values of another `column`.
 
-    Returns {} if the folder contains no `actions.csv`. Raises `UserError` if `actions.csv` lacks one of the two columns.
+    Returns {} if the folder contains no `actions.csv`. Raises `UserError` if it lacks the column `clip` or the other column.
     """
     path = folder / ACTIONS
     if not path.is_file():
@@ -38,14 +38,15 @@ def sampling_weights(
     names: Sequence[str], folder: Path, balance: bool = True, compositions: float | None = None,
     sizes: Sequence[float] | None = None,
 ) -> np.ndarray | None:  # fmt: skip
-    """Return the sampling weight of each clip, 1 on average, or None if all clips are sampled equally often.
+    """Return the sampling weights (N,) of N clips, 1 on average, or None if all clips are sampled equally often.
 
     Args:
-        balance: sample each action with a probability proportional to the square root of its size. The size of an action is the
-            sum of the sizes of its clips. All clips without an action count as a single action. Without `actions.csv`, all clips
-            are sampled equally often.
+        names, folder: names of the clips, and the folder of their dataset.
+        balance: whether to sample each action with a probability proportional to the square root of its size, which is the sum of
+            the sizes of its clips. All clips without an action count as a single action. If `folder` contains no
+            `actions.csv`, all clips are sampled equally often.
         compositions: fraction of the samples that are compositions, which are clips composed of other clips (listed in
-            `composed.txt`). If None, this fraction is not fixed.
+            `composed.txt` in `folder`). If None, this fraction is not fixed.
         sizes: (N,) sizes of the clips, such as lengths in frames. If None, every clip has size 1.
 
     Raises `UserError` if `compositions` is above 0 but no clip is a composition, or if `compositions` is below 1 but every clip is
@@ -69,7 +70,8 @@ def sampling_weights(
 
 
 def balanced_weights(names: Sequence[str], folder: Path, sizes: np.ndarray) -> np.ndarray:
-    """Return weights (N,), 1 on average, with which an action's probability is proportional to the square root of its size."""
+    """Return sampling weights (N,) of N clips, 1 on average, for which the probability of an action is proportional to the square
+    root of its size. The size of an action is the sum of the `sizes` (N,) of its clips."""
     by_name = read_actions(folder)
     actions = [by_name.get(name) or by_name.get(name.partition("_")[2], "") for name in names]  # B_000123: part of clip 000123
     totals = Counter()

@@ -1,4 +1,5 @@
-"""Shuffled batches of clip indices, and batches of captioned motions for training and validating the matching evaluator."""
+"""Shuffled batches of clip indices, and batches of captioned motions for training and validating the matching evaluator (a
+text–motion embedding model)."""
 
 from __future__ import annotations
 
@@ -21,9 +22,9 @@ Words = Callable[[Sequence[Sequence[str]]], dict[str, Tensor]]  # B captions as 
 class ClipBatches:
     """Endless shuffled batches of clip indices. With `weights` (N,), an epoch samples clips in proportion to their weights.
 
-    If the batches of an epoch need more clips than the epoch has, some clips are in two batches. If a batch is larger than the
-    split, the batch contains some clips more than once. `batch_clips(index)` is a pure function of its argument; each rank gets a
-    different part of the batch.
+    A batch contains `batch_size` clips for each of the `world` ranks. If the batches of an epoch need more clips than the epoch
+    has, some clips are in two batches. If a batch is larger than the split, the batch contains some clips more than once.
+    `batch_clips(index)` is a pure function of its argument; each rank gets a different part of the batch.
     """
 
     def __init__(
@@ -46,17 +47,18 @@ class ClipBatches:
         return order[begin[:, None] + np.arange(self.size)]
 
     def batch_clips(self, index: int) -> tuple[np.ndarray, np.random.Generator]:
-        """The indices (B,) of the clips of batch `index`, and the random generator of this batch."""
+        """The indices (B,) of this rank's clips in batch `index`, and a random generator that is seeded for this rank and batch."""
         epoch, step = divmod(index, self.steps_per_epoch)
         return self._order(epoch)[step, self.rank :: self.world], np.random.default_rng((self.seed, index, self.rank))
 
 
 class MatchingBatches(ClipBatches):
-    """Endless shuffled batches of cropped clips, each with a random caption, as in the published protocol.
+    """Endless shuffled batches of clips, each with a random caption, for the matching evaluator (a text–motion embedding model).
 
-    The negatives of a clip are the other clips in its batch, so no batch should contain a clip twice. With unequal `weights`
-    (N,), however, an epoch samples some clips several times, and a few batches contain a clip twice. Raises `UserError` if one step
-    of all ranks needs more clips than the split has.
+    Clips are cropped at random, as in HumanML3D's protocol. `words` converts the tokens `word/POS` of several captions to tensors.
+    The negatives of a clip are the other clips in its batch, so no batch should contain a clip twice. With unequal `weights` (N,),
+    however, an epoch samples some clips several times, and a few batches contain a clip twice. Raises `UserError` if a batch of all
+    ranks needs more clips than the split has.
     """
 
     def __init__(self, clips: CaptionedClips, normaliser: Normaliser, words: Words, *, batch_size: int = 32, **settings: Any):
@@ -67,8 +69,8 @@ class MatchingBatches(ClipBatches):
         self.clips, self.normaliser, self.words = clips, normaliser, words
 
     def batch(self, index: int) -> dict[str, Tensor]:
-        """Batch `index`: {"motion": (B, T, D) normalised, "lengths": (B,) frames, "words": (B, L, W), "pos": (B, L, P),
-        "text_lengths": (B,), "caption": (B,) an id shared by equal captions}."""
+        """Batch `index`: {"motion": (B, T, D) normalised, "lengths": (B,) frames, "words": (B, L, W) word vectors,
+        "pos": (B, L, P) one-hot word classes, "text_lengths": (B,) words, "caption": (B,) an id shared by equal captions}."""
         clips, generator = self.batch_clips(index)
         batch = self.clips.evaluation_batch(clips, self.normaliser, generator)
         return {

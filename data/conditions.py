@@ -1,4 +1,5 @@
-"""Text conditions of many captions, stored without padding: one vector per caption and, for some encoders, one row per word."""
+"""Conditions (encoded texts) of many captions, stored without padding: one vector per caption and, for some text encoders, one row
+per word piece, which is called a word here."""
 
 from __future__ import annotations
 
@@ -12,9 +13,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Conditions:
-    """Conditions of N captions: `vectors` (N, C) float32, and for some encoders `words` (R, word_dim) float16, one row per word.
+    """Conditions (encoded texts) of N captions: `vectors` (N, C) float32, and for some text encoders `words` (R, word_dim) float16.
 
-    `words` concatenates the rows of all captions. The words of caption i are the `counts[i]` rows from row `starts[i]` on.
+    `words` has one row per word piece of each caption. Caption i has the `counts[i]` rows from row `starts[i]` on.
     """
 
     vectors: Tensor
@@ -27,7 +28,7 @@ class Conditions:
 
     @property
     def dim(self) -> int:
-        """The width C of a condition."""
+        """The width C of `vectors`."""
         return self.vectors.shape[1]
 
     @property
@@ -37,7 +38,8 @@ class Conditions:
 
     @classmethod
     def packed(cls, conditions: Tensor) -> Conditions:
-        """Pack the output of an encoder: (N, C), or (N, 1 + W, C) with W word rows per caption. Word rows of padding are zero."""
+        """Pack the output of a text encoder for N captions: vectors (N, C), or (N, 1 + W, C) with one vector and W rows for word
+        pieces per caption. Rows for padding must be zero and are dropped."""
         if conditions.ndim == 2:
             return cls(conditions)
         counts = conditions[:, 1:].any(-1).sum(1)
@@ -46,9 +48,9 @@ class Conditions:
 
     @classmethod
     def joined(cls, parts: Sequence[Conditions]) -> Conditions:
-        """Concatenate, along C, the conditions that several encoders computed for the same captions.
+        """Concatenate, along C, the conditions that several text encoders computed for the same captions.
 
-        Each part contains the conditions of one encoder. Only the last part may have words.
+        Each part contains the conditions of one encoder. Only the last part may have `words`.
         """
         assert all(part.words is None for part in parts[:-1]), "only the last part may have words"
         last = parts[-1]
@@ -72,8 +74,8 @@ class Conditions:
     def batch(self, captions: np.ndarray) -> dict[str, Tensor]:
         """The conditions of the captions with the indices `captions` (B,), for a training batch.
 
-        Returns "condition" (B, C) float32. If there are words, also returns "words" (B, W, word_dim) float16, which is zero after
-        the last word of a caption. `models.conditions.condition_of` combines both entries in one tensor.
+        Returns "condition" (B, C) float32. If there are `words`, also returns "words" (B, W, word_dim) float16, which is zero after
+        the last word piece of a caption. `models.conditions.condition_of` combines both entries in one tensor.
         """
         vectors = self.vectors[torch.from_numpy(captions)]
         if self.words is None:

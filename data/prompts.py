@@ -25,7 +25,7 @@ MAX_WORDS, MAX_LETTERS = 200, 2000  # maximum numbers of words and characters of
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text, and the length of the motion in frames, or None if this length is to be predicted."""
+    """A text from which a motion is generated, and the motion's length in frames, or None if this length is to be predicted."""
 
     text: str
     frames: int | None = None
@@ -34,9 +34,9 @@ class Prompt:
 def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: int, as_given: bool = False) -> list[Prompt]:
     """Read the prompts that the flags --text_prompt and --text_path give. `longest` is the maximum length of a motion in frames.
 
-    If `motion_length` is 0, the length is predicted. If `as_given` is set, the lines with a length keep this length even if other
-    lines have none. Raises `UserError` for an empty or too long text, a length out of range, a missing or unreadable file, or no
-    prompt.
+    `motion_length` is the length in frames for --text_prompt; if it is 0, the length is predicted. If `as_given` is set, lines of a
+    file that state a length keep it even if other lines state none. Raises `UserError` for an empty or too long text, a length out
+    of range, a missing or unreadable file, or no prompt.
     """
     if text_prompt.strip() and text_path:
         raise UserError("give either --text_prompt or --text_path, not both")
@@ -51,9 +51,10 @@ def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: 
 
 
 def read_prompt_file(path: str | Path, longest: int, as_given: bool = False) -> list[Prompt]:
-    """Read the prompts in a file, one per line; empty lines are ignored.
+    """Read the prompts in a file, one per line; empty lines are ignored. `longest` is the maximum length of a motion in frames.
 
-    Raises `UserError` if the file or one of its lines is invalid. The error message names the file and the line.
+    If a line states no length, all lengths are predicted, unless `as_given` is set. Raises `UserError` if the file or one of its
+    lines is invalid. The error message names the file and the line.
     """
     try:
         lines = bounded_text(path, encoding="utf-8-sig").split("\n")  # `splitlines` would also split at U+2028
@@ -74,7 +75,10 @@ def read_prompt_file(path: str | Path, longest: int, as_given: bool = False) -> 
 
 
 def parse_line(line: str, where: str, longest: int) -> Prompt:
-    """Parse one line: `<text>#<frames>` or `<text>#NA`. `<text>` alone means `<text>#NA`. `＃` or a tab may replace `#`."""
+    """Parse one line: `<text>#<frames>` or `<text>#NA`. `<text>` alone means `<text>#NA`. `＃` or a tab may replace `#`.
+
+    `longest` is the maximum number of frames. `where` is the origin of the line, for error messages.
+    """
     line = line.strip()
     match = WITH_LENGTH.fullmatch(line) or TAB_LENGTH.fullmatch(line)
     text, length = match.groups() if match else (line, "NA")
@@ -87,7 +91,10 @@ def parse_line(line: str, where: str, longest: int) -> Prompt:
 
 
 def checked(text: str, where: str) -> str:
-    """The text with single spaces and without undecodable bytes. Raises `UserError` if the text is empty or too long."""
+    """The text with single spaces and without undecodable bytes. Raises `UserError` if the text is empty or too long.
+
+    `where` is the origin of the text, for error messages.
+    """
     words = readable(text).split()
     if not words:
         raise UserError(f"{where}: the text is empty; describe what the person does, for example: a person walks forward")
@@ -100,7 +107,7 @@ def checked(text: str, where: str) -> str:
 def rounded(frames: int, longest: int, where: str) -> int:
     """Round a length to the nearest multiple of 4 frames; ties are rounded down.
 
-    Raises `UserError` if the length is below 4 or above `longest`.
+    Raises `UserError` if the length is below 4 or above `longest`. The error message begins with `where`.
     """
     if not STRIDE <= frames <= longest:
         joined = "" if longest == LONGEST else f", or with --join up to {LONGEST}"
@@ -109,10 +116,10 @@ def rounded(frames: int, longest: int, where: str) -> int:
 
 
 def read_sections(words: Sequence[str], frames: int) -> list[tuple[int, int]]:
-    """Parse sections `A,B` of a motion of `frames` frames; returns (start, stop) of each section in frames, in temporal order.
+    """Parse the sections `A,B` of a motion that are to be edited; returns (start, stop) of each in frames, in temporal order.
 
-    Whole numbers are frames; if A or B has a decimal point, both numbers are fractions of the motion's length. Raises `UserError`
-    if a section is invalid, ends before it starts, overlaps another section, or exceeds the motion.
+    The motion has `frames` frames. Whole numbers are frames; if A or B has a decimal point, both numbers are fractions of the
+    motion's length. Raises `UserError` if a section is invalid, ends before it starts, overlaps another one, or exceeds the motion.
     """
     sections = sorted(read_section(word, frames) for word in words)
     for (start, stop), (following, last) in pairwise(sections):
@@ -123,7 +130,7 @@ def read_sections(words: Sequence[str], frames: int) -> list[tuple[int, int]]:
 
 
 def read_section(word: str, frames: int) -> tuple[int, int]:
-    """Parse one section; returns (start, stop) in frames."""
+    """Parse a section `A,B`, in frames or fractions, of a motion of `frames` frames; returns (start, stop) in frames."""
     scale = frames if "." in word else 1
     try:
         start, stop = (round(scale * float(part)) for part in word.split(","))

@@ -17,7 +17,7 @@ POOL = 16  # number of batches whose captions are sorted by length together
 class Sentences:
     """Endless shuffled batches of captions of similar length; `batch(index)` is a pure function of its argument.
 
-    Raises `UserError` if one step of all ranks needs more captions than `ids` contains.
+    `ids[i]` are the token ids of caption i. Raises `UserError` if a batch of all ranks needs more captions than there are.
     """
 
     def __init__(self, ids: Sequence[list[int]], *, batch_size: int, seed: int = 0, rank: int = 0, world: int = 1):
@@ -39,7 +39,7 @@ class Sentences:
         return generator.permutation(rows[order].reshape(-1, size))
 
     def batch(self, index: int) -> dict[str, Tensor]:
-        """Batch `index`: {"ids": (B, L), 0 at padding; "text_lengths": (B,)}."""
+        """Batch `index`: {"ids": (B, L) token ids, 0 at padding; "text_lengths": (B,) numbers of tokens}."""
         epoch, step = divmod(index, self.steps_per_epoch)
         rows = self._order(epoch)[step, self.rank :: self.world]
         lengths = self.lengths[rows]

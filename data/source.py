@@ -27,14 +27,14 @@ LIKE = 0.1
 
 @dataclass(frozen=True)
 class Source:
-    """The motion from which an edit starts, as features (T, D) and joints (T, J, 3)."""
+    """A user's motion that is to be edited, as features (T, D) in the dataset's units and joints (T, J, 3) in metres."""
 
     features: Tensor
     joints: Tensor
 
     def place(self, joints: Tensor, frame: int, source_frame: int) -> Tensor:
         """Rotate joints (B, T', J, 3) about the vertical, and translate them, so that their position and heading in frame `frame`
-        equal the position and heading of the source in frame `source_frame`."""
+        equal the position and heading of the user's motion in frame `source_frame`."""
         skeleton, target = skeleton_for(joints.shape[2]), self.joints[source_frame].to(joints)
         forward = yaw(joints - joints[:, frame, 0][:, None, None], facing(joints[:, frame], skeleton)[:, None, None])
         inverse = facing(target, skeleton) * joints.new_tensor([-1, 1, 1])  # the mirrored heading gives the opposite rotation
@@ -42,11 +42,11 @@ class Source:
 
 
 def read_source(path: str | Path, spec: DatasetSpec, options: InputOptions = AS_STATED) -> Source:
-    """Read the motion in a file and resample the motion to the dataset's frame rate.
+    """Read the motion in a file as features and joints, at the dataset's frame rate.
 
     If the file contains features and the motion needs no resampling, these features are used unchanged. Otherwise, features are
     computed from the joints. Joints whose bone lengths are close to the dataset's are used unchanged; other joints are retargeted
-    to the dataset's bone lengths, pelvis and chest.
+    to the dataset's bone lengths and to its directions of the bones at pelvis and chest.
 
     Raises `UserError` if the file is missing or damaged, or if the motion has another skeleton, contains NaN or has fewer than
     `SHORTEST` frames. The error message names the file.
@@ -55,7 +55,7 @@ def read_source(path: str | Path, spec: DatasetSpec, options: InputOptions = AS_
 
 
 def source_of(motion: Motion, spec: DatasetSpec, name: str) -> Source:
-    """Like `read_source`, but for a motion in memory. Error messages begin with `name`."""
+    """Convert a motion in memory to features and joints, as `read_source` does for a file. Error messages begin with `name`."""
     joints, features = motion.joints, getattr(motion, "file_features", None)
     if joints.shape[1] != spec.num_joints:
         count = f"{joints.shape[1]} joints, but the weights are for {spec.num_joints} (dataset {spec.name})"
@@ -69,7 +69,7 @@ def source_of(motion: Motion, spec: DatasetSpec, name: str) -> Source:
 
 
 def from_joints(joints: Tensor, spec: DatasetSpec) -> Source:
-    """Convert joints (T, J, 3) in metres to a `Source`: compute their features, and retarget the joints if necessary."""
+    """Compute features of joints (T, J, 3) in metres. Joints with other bone lengths than the dataset's are retargeted first."""
     skeleton = skeleton_for(spec.num_joints)
     similar = skeleton.lengths is None or like_body(joints, skeleton)
     if not similar and skeleton.hubs:

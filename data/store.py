@@ -41,7 +41,7 @@ CHECKED = 1 << 30  # bytes; the checksums of larger packs are not verified, beca
 
 
 def named(names: Sequence[str], limit: int = 5) -> str:
-    """One line with the first `limit` names and the number of further names: `a, b, c and 4 more`."""
+    """List the first `limit` names and the number of further names in one line: `a, b, c and 4 more`."""
     shown = ", ".join(names[:limit])
     return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
 
@@ -55,7 +55,7 @@ def _floats(content: bytes) -> np.ndarray:
 
 
 def _statistics(path: Path, remedy: str) -> np.ndarray:
-    """The array `(D,)` in a `.npy` file of means or standard deviations."""
+    """The array `(D,)` in a `.npy` file of means or standard deviations. `remedy` is advice for error messages."""
     try:
         values = _floats(path.read_bytes())
     except FileNotFoundError:
@@ -124,7 +124,8 @@ class Normaliser:
 
     @classmethod
     def from_dataset(cls, spec: DatasetSpec) -> Normaliser:
-        """The dataset's statistics. As in MoMask, std is divided by `feat_bias` for the root and the foot contacts."""
+        """A normaliser with the mean and standard deviation in the dataset folder. As in MoMask, the standard deviations of the
+        root and of the foot contacts are divided by `spec.feat_bias`."""
         remedy = "copy the dataset's Mean.npy and Std.npy into this folder, or compute both files with prepare/stats.py"
         mean, std = (_statistics(spec.root / name, remedy) for name in ("Mean.npy", "Std.npy"))
         if mean.size != spec.dim:
@@ -150,7 +151,10 @@ class Normaliser:
 
 
 def _motion(reading: Future[bytes], dim: int, largest: float) -> np.ndarray | str:
-    """The motion `(T, D)` float32 in a file, or the reason why the file cannot be used."""
+    """The motion `(T, D)` float32 in the content of a `.npy` file (`reading`), or the reason why the file cannot be used.
+
+    `dim` is the expected D; no value may be greater than `largest` in magnitude.
+    """
     try:
         motion = _floats(reading.result())
     except (OSError, ValueError) as error:
@@ -167,14 +171,15 @@ def _motion(reading: Future[bytes], dim: int, largest: float) -> np.ndarray | st
 
 
 def _fingerprint(files: list[os.DirEntry], dim: int) -> str:
-    """A hash that changes when a file is added, removed or modified."""
+    """A hash of motion files and their number of features; it changes when a file is added, removed or modified."""
     parts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(json.dumps([dim, parts]).encode()).hexdigest()
 
 
 def _write_pack(path: Path, files: list[os.DirEntry], spec: DatasetSpec, fingerprint: str) -> None:
-    """Write the pack. The index of the pack also contains the names of unusable files, with one reason each, and the CRC-32 of the
-    rows.
+    """Write the motions in `files` to the pack `path`, one file with all motions of a dataset and an index.
+
+    The index also contains the names of unusable files, with one reason each, and the CRC-32 of the motions.
 
     Threads read the files, but do not parse them: NumPy parses headers with `ast`, which is not thread-safe up to Python 3.11.7
     (gh-106905).
@@ -203,7 +208,10 @@ def _write_pack(path: Path, files: list[os.DirEntry], spec: DatasetSpec, fingerp
 
 
 def _read_index(path: Path, fingerprint: str, dim: int) -> dict | None:
-    """The index of a pack; None if the pack is missing, outdated or damaged. If the pack is damaged, a note is printed."""
+    """The index (names and lengths) of a pack, the file with all motions of a dataset; None if it is missing, outdated or damaged.
+
+    If the pack is damaged, a note is printed.
+    """
     try:
         with open(path, "rb") as pack:
             pack.seek(-8, os.SEEK_END)
@@ -235,7 +243,8 @@ def cache_folder(root: Path, cache_dir: Path | None = None) -> Path:
 
 @dataclass(frozen=True)
 class Clips:
-    """Slices of the packed rows: clip i is `rows[starts[i] : starts[i] + lengths[i]]`, `(T, D)` in the dataset's own units."""
+    """Slices of an array of all frames: clip i is `rows[starts[i] : starts[i] + lengths[i]]`, `(T, D)` in the dataset's own
+    units."""
 
     rows: np.ndarray  # (R, D)
     names: list[str]
@@ -266,12 +275,12 @@ class Clips:
 
 
 class MotionStore:
-    """All usable motions of `spec.root`, as one memory-mapped array `rows (R, D)`.
+    """All usable motions of the dataset folder `spec.root`, as one memory-mapped array `rows (R, D)` with one row per frame.
 
-    The pack is written on first use, and again if a motion file has changed. The pack is stored in the dataset folder. If the
-    dataset folder is read-only, or if `spec.cache_dir` is set, the pack is stored in `cache_folder`. Unusable files are skipped and
-    reported on stderr; `skipped` maps each of these files to the reason. Raises `UserError` if the folder is missing or contains no
-    usable motion.
+    The array is stored in one file, the pack. The pack is written on first use, and again if a motion file has changed. The pack is
+    stored in the dataset folder. If this folder is read-only, or if `spec.cache_dir` is set, it is stored in `cache_folder`.
+    Unusable files are skipped and reported on stderr; `skipped` maps each of these files to the reason. Raises `UserError` if the
+    folder is missing or contains no usable motion.
     """
 
     def __init__(self, spec: DatasetSpec):
@@ -295,7 +304,7 @@ class MotionStore:
         self._index = {name: index for index, name in enumerate(self.names)}
 
     def _open(self, files: list[os.DirEntry], spec: DatasetSpec) -> tuple[Path, dict]:
-        """Path and index of the pack of these files. If no pack of these files exists, a pack is written."""
+        """Path and index of the pack, the single file that contains the motions of `files`. If there is no pack, it is written."""
         fingerprint = _fingerprint(files, spec.dim)
         cache = cache_folder(self.root, self.cache_dir) / PACK
         packs = [cache] if self.cache_dir else [self.root / PACK, cache]
@@ -352,8 +361,8 @@ class MotionWindows:
     An epoch is a permutation of all windows of all clips; a clip shorter than `window` gives one padded window. A step takes the
     next `world × batch_size` windows and distributes these windows over the ranks. If an epoch has too few windows left, the step
     also takes the first windows of the next epoch. Every batch is therefore full, and no window is dropped. `batch(step)` is a pure
-    function of its argument. With `weights` (N,), clips are drawn in proportion to weight × number of frames, and all windows of a
-    clip have the same probability.
+    function of its argument. With `weights` (N,), clips are sampled in proportion to weight × number of frames, and all windows of
+    a clip have the same probability.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Captioned clips: `texts/<name>.txt`, time tags, length filters and the random crop of the published protocol.
+"""Captioned clips: `texts/<name>.txt`, time tags, length filters and the random crop of HumanML3D's published protocol.
 
 A line of a text file is `caption#tokens#start#end`. The time tags start and end are in seconds; both are 0 or NaN if the caption
 describes the whole clip. If a time tag has another value, the caption describes only the part of the clip from start to end. This
@@ -29,7 +29,7 @@ LINE_ENDS = re.compile(r"\r\n|\n|\r")  # not U+2028, which a caption may contain
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """One line of a text file. `tokens` are of the form `word/POS`, separated by spaces; `start` and `end` are in seconds."""
+    """One line of a clip's text file. `tokens` have the form `word/POS`, separated by spaces; `start` and `end` are in seconds."""
 
     text: str
     tokens: str
@@ -96,14 +96,15 @@ def read_captions(path: Path, faults: list[str] | None = None) -> list[Caption]:
 
 
 def crop_length(length: int | np.ndarray, double: bool | np.ndarray, unit: int = 4) -> int | np.ndarray:
-    """Crop length: the largest multiple of `unit` frames up to `length`, minus one `unit` if `double` is set and `unit < 10`."""
+    """Length of a crop of a clip of `length` frames: the largest multiple of `unit` up to `length`, minus one `unit` if `double` is
+    set and `unit < 10`."""
     return (length // unit - (double if unit < 10 else 0)) * unit
 
 
 def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Choose random crops as in the published protocol; returns the first frames `(B,)` and the lengths `(B,)` of the crops.
+    """Choose random crops of clips of `lengths (B,)` frames; returns the first frames `(B,)` and the lengths `(B,)` of the crops.
 
-    The argument `double` of `crop_length` is True with probability 1/3.
+    As in HumanML3D's published protocol, lengths are those of `crop_length`, with `double` set with probability 1/3.
     """
     kept = crop_length(lengths, generator.integers(3, size=len(lengths)) == 2, unit)
     return generator.integers(lengths - kept, endpoint=True), kept
@@ -113,10 +114,11 @@ def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 
 
 
 def pieces(name: str, length: int, captions: list[Caption], spec: DatasetSpec) -> Iterator[tuple[str, int, int, list[Caption]]]:
-    """Yield the whole clip, then its time-tagged parts, each as (name, first frame, number of frames, captions).
+    """Yield the whole clip, then the parts of the clip to which a caption with time tags refers.
 
-    A part is left out unless `spec.min_frames <= frames < spec.max_frames`. Time tags are converted to frames with the dataset's
-    frame rate. The released code always uses 20 fps instead, although KIT-ML has 12.5 fps.
+    Each is yielded as (name, first frame, number of frames, captions). A part is left out unless its number of frames is at least
+    `spec.min_frames` and below `spec.max_frames`. Time tags are converted to frames with the dataset's frame rate. HumanML3D's
+    released code always uses 20 fps instead, although KIT-ML has 12.5 fps.
     """
     whole = [caption for caption in captions if not caption.tagged]
     if whole:
@@ -130,7 +132,7 @@ def pieces(name: str, length: int, captions: list[Caption], spec: DatasetSpec) -
 
 
 class CaptionedClips:
-    """The clips of one split with their captions: whole clips and time-tagged parts, each with at least one caption.
+    """The clips of one split with their captions: whole clips, and parts of clips to which captions with time tags refer.
 
     Clips with `spec.min_frames <= T < spec.max_frames` are kept; the same rule applies to the parts of these clips. `clips` are
     the motions; `captions[first[i] : first[i + 1]]` are the captions of clip i. The number of names without a usable motion or text
@@ -174,17 +176,18 @@ class CaptionedClips:
         return len(self.clips)
 
     def captions_of(self, index: int) -> list[Caption]:
-        """The captions of a clip."""
+        """The captions of clip `index`."""
         return self.captions[self.first[index] : self.first[index + 1]]
 
     def evaluation_batch(
         self, index: np.ndarray, normaliser: Normaliser, generator: np.random.Generator, first_caption: bool = False
     ) -> dict:
-        """The clips `index (B,)`, randomly cropped as in the published evaluation, each with a random caption of the clip.
+        """The clips with the indices `index (B,)`, randomly cropped as in HumanML3D's evaluation, each with a random caption.
 
         If `first_caption` is set, each clip has its first caption instead.
 
-        Returns motion `(B, max_motion, D)` normalised and zero-padded, lengths `(B,)`, and lists of B names, captions and tokens.
+        Returns motion `(B, max_motion, D)` normalised and zero-padded, lengths `(B,)`, and lists of B names, captions and tokens
+        (each a list of `word/POS`).
         """
         first, lengths = draw_crops(self.clips.lengths[index], generator)
         chosen = self.first[index] if first_caption else generator.integers(self.first[index], self.first[index + 1])
@@ -200,7 +203,7 @@ class CaptionedClips:
         self, normaliser: Normaliser, generator: np.random.Generator, size: int = 32, shuffle: bool = True,
         first_caption: bool = False,
     ) -> Iterator[dict]:  # fmt: skip
-        """Yield the batches of one pass over all clips. An incomplete last batch is dropped.
+        """Yield the batches of one pass over all clips, as `evaluation_batch` returns them. An incomplete last batch is dropped.
 
         A batch contains `size` clips, or all clips if the split has fewer than `size` clips.
         """

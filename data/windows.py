@@ -1,4 +1,4 @@
-"""Read motion files and folders as windows of features in padded batches.
+"""Read motion files and folders as windows (sections of consecutive frames) of features, in padded batches.
 
 Features (T, D) are in the dataset's own units, at the dataset's frame rate. A motion that is longer than a window is split into as
 few windows as possible. These windows have about equal lengths, and neither gaps nor overlaps.
@@ -49,7 +49,8 @@ def walk(folder: str | Path) -> Iterator[os.DirEntry]:
 
 
 def named_files(paths: Sequence[str]) -> list[Path]:
-    """The given files and the motion files in the given folders, without duplicates. Raises `UserError` for a missing path."""
+    """The files in `paths` and the motion files in folders in `paths`, without duplicates. Raises `UserError` for a missing
+    path."""
     files: dict[Path, Path] = {}  # by resolved path
     for path in map(Path, paths):
         if not path.exists():
@@ -98,9 +99,10 @@ class Window(NamedTuple):
 
 
 def windows_of(motions: dict[Path, np.ndarray], window: int, stride: int) -> list[Window]:
-    """The windows of all motions, in order. Motions shorter than one token (`stride` frames) are skipped and reported on stderr.
+    """Split all motions into windows of at most `window` frames, and return the windows in order.
 
-    Raises `UserError` if all motions are too short, or if `window` is shorter than one token.
+    Motions shorter than one token (`stride` frames) are skipped and reported on stderr. Raises `UserError` if all motions are too
+    short, or if `window` is shorter than one token.
     """
     if window < stride:
         raise UserError(f"--window {window}: must be at least {stride}, the number of frames per token")
@@ -113,7 +115,7 @@ def windows_of(motions: dict[Path, np.ndarray], window: int, stride: int) -> lis
 
 
 def cut(frames: int, window: int, stride: int) -> list[tuple[int, int]]:
-    """Start and end frame of each window of a motion. These frames are multiples of `stride`, except the end of the last window.
+    """Start and end frame of each window of a motion of `frames` frames: multiples of `stride`, except the end of the last window.
 
     No window is longer than `window` frames, and all windows have about the same length. `window` must be at least `stride`.
     """
@@ -124,9 +126,9 @@ def cut(frames: int, window: int, stride: int) -> list[tuple[int, int]]:
 
 
 def batches(pieces: Sequence[np.ndarray], size: int) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Yield each of the `pieces` (T, D) once, shortest first, in batches of at most `size` pieces.
+    """Yield each of the sections of features `pieces` (T, D) once, shortest first, in batches of at most `size` sections.
 
-    A batch is (indices of the pieces, zero-padded features (B, T, D), lengths (B,)).
+    A batch is (indices of the sections, zero-padded features (B, T, D), lengths (B,)).
     """
     order = sorted(range(len(pieces)), key=lambda index: len(pieces[index]))
     for first in range(0, len(order), size):

@@ -69,10 +69,10 @@ def read_texts(path: Path) -> list[str]:
 
 
 def cut(source: Path, captions: list[str], layers: int, out: Path) -> tuple[int, int]:
-    """Write the reduced BERT folder `out` and return the numbers of kept word pieces and layers.
+    """Reduce the BERT in the folder `source` to its first `layers` layers and to the word pieces that `captions` need.
 
-    If `layers` is 0, all layers are kept. Raises `UserError` if the folder `source` contains no usable model, or if this model has
-    fewer than `layers` layers.
+    Writes the reduced model to the folder `out`, and returns the numbers of kept word pieces and layers. If `layers` is 0, all
+    layers are kept. Raises `UserError` if `source` contains no usable model, or if this model has fewer than `layers` layers.
     """
     from models.bert import BertConfig, load_tokenizer
     from utils.checkpoint import atomic_path, load_weights, save_weights
@@ -99,7 +99,7 @@ def cut(source: Path, captions: list[str], layers: int, out: Path) -> tuple[int,
 
 
 def needed(tokenizer: Tokenizer, captions: list[str]) -> list[str]:
-    """The word pieces to keep: first the special tokens, so that [PAD] has the id 0, then other pieces in the original order."""
+    """The word pieces to keep for `captions`: special tokens first, so that [PAD] has the id 0, then the rest in the same order."""
     vocabulary = tokenizer.get_vocab()
     unique = list(dict.fromkeys(caption.lower() for caption in captions))
     used = set()
@@ -114,8 +114,8 @@ def needed(tokenizer: Tokenizer, captions: list[str]) -> list[str]:
 
 
 def parts(state: dict[str, Tensor], rows: list[int], layers: int) -> Iterator[tuple[str, Tensor]]:
-    """Yield each weight (name, tensor) of the reduced BERT. The weights are the rows `rows` of the word embeddings and the first
-    `layers` layers, without pretraining heads."""
+    """Yield the weights (name, tensor) of the reduced BERT, given the weights `state` of the original BERT: without pretraining
+    heads, with the first `layers` layers, and with the rows `rows` of the word embeddings."""
     for name, value in state.items():
         stem = name.removeprefix("bert.")
         is_dropped_layer = stem.startswith("encoder.layer.") and int(stem.split(".")[2]) >= layers

@@ -29,10 +29,11 @@ Clause = Callable[[Voice, bool], str]  # (voice, whether to state measured detai
 
 
 def subject_of(rng: random.Random, mood: phrases.Mood, placement: str, wide: bool = False) -> tuple[str, phrases.Pronouns]:
-    """Return a random subject of a caption, and its pronouns.
+    """Return a random subject of a caption, such as 'a man', and its pronouns.
 
-    `placement` is the part of the caption that expresses the mood: "subjects" selects a subject of the mood ('a thug'), and
-    "adjectives" adds an adjective ('an old man'). Other placements do not change the subject.
+    `mood` contains phrases that express the style of a motion. `placement` is the part of the caption that expresses the style:
+    "subjects" selects a subject of the mood ('a thug'), and "adjectives" adds an adjective ('an old man'). Other placements do not
+    change the subject.
     """
     if placement == "subjects":
         return rng.choice(mood.subjects)
@@ -47,8 +48,11 @@ def subject_of(rng: random.Random, mood: phrases.Mood, placement: str, wide: boo
 
 
 def compose(rng: random.Random, clause_of: Clause, mood: phrases.Mood, rich: bool, wide: bool = False) -> tuple[str, str]:
-    """Return a caption (subject, clause and mood), and the clause of this caption. If `rich`, the clause states a measured
-    detail."""
+    """Write a caption that consists of a subject, a clause and a phrase of the mood. Returns the caption and its clause.
+
+    `clause_of` writes the clause. If `rich`, the clause states a measured detail, such as a count. `mood` contains phrases that
+    express the style of the motion. If it contains none, the caption has no such phrase.
+    """
     placements = [name for name in ("adjectives", "adverbs", "tails", "tails", "subjects") if getattr(mood, name)]
     placement = rng.choice(placements) if placements else ""
     voice = Voice(rng, *subject_of(rng, mood, placement, wide), wide)
@@ -68,7 +72,8 @@ def compose(rng: random.Random, clause_of: Clause, mood: phrases.Mood, rich: boo
 
 
 def compose_bare(rng: random.Random, clause_of: Clause, mood: phrases.Mood, rich: bool) -> tuple[str, str]:
-    """Return a caption without subject, such as "sit down on a chair" or "walking backwards", and the clause of the caption."""
+    """Return a caption without subject, such as "sit down on a chair" or "walking backwards", and its clause before the
+    verb was changed. The arguments are those of `compose`."""
     request = rng.random() < 0.6
     voice = Voice(rng, "", wordings.YOU if request else rng.choice(mood.who), wide=True)
     clause = clause_of(voice, rich)
@@ -77,7 +82,7 @@ def compose_bare(rng: random.Random, clause_of: Clause, mood: phrases.Mood, rich
 
 
 def widened(mood: phrases.Mood) -> phrases.Mood:
-    """A copy of a mood to which the additional phrases of `prepare/wordings.py` are added."""
+    """A copy of a mood (phrases that express a style) to which the additional phrases of `prepare/wordings.py` are added."""
     extended = {name: getattr(mood, name) + wordings.MORE.get(getattr(mood, name), ()) for name in ("adverbs", "tails")}
     return replace(mood, **extended)
 
@@ -88,15 +93,16 @@ def is_simple(clause: str) -> bool:
 
 
 def add_tail(voice: Voice, sentence: str, mood: phrases.Mood) -> str:
-    """Append a phrase of the mood to a sentence. No sentence contains "as if" twice."""
+    """Append a phrase of the mood, such as "as if they are angry", to a sentence. No sentence contains "as if" twice."""
     tail = voice.pick(tuple(tail for tail in mood.tails if "as if" not in sentence or "as if" not in tail))
     return sentence + (tail if tail.startswith(",") else f" {tail}")
 
 
 def clause_writer(name: str, content: str, facts: Facts, label: str) -> Clause:
-    """Return a function that writes clauses about a clip from its label or, if the label is empty, from its content.
+    """Return a function that writes clauses about a clip from `facts` and from its label or, if the label is empty, its content.
 
-    Raises `UserError` if the label is empty and the content is unknown.
+    `label` describes the clip in words. `content` is the action in a Bandai-Namco file name. Raises `UserError` if the label is
+    empty and the content is unknown.
     """
     if label:
         return lambda voice, rich: write_clause(voice, facts, label, rich)
@@ -106,7 +112,7 @@ def clause_writer(name: str, content: str, facts: Facts, label: str) -> Clause:
 
 
 def mood_of(name: str, style: str, label: str) -> phrases.Mood:
-    """Return the mood that the label names. If the label names no mood, return the mood of the style.
+    """Return phrases for the mood that the label names or, if the label names no mood, for the style in a Bandai-Namco file name.
 
     Raises `UserError` if this style is unknown.
     """
@@ -120,8 +126,8 @@ def mood_of(name: str, style: str, label: str) -> phrases.Mood:
 def captions(name: str, content: str, style: str, joints: np.ndarray, label: str = "", further: bool = False) -> list[str]:
     """Return different captions of one clip. A caption may express the style, state measured details, do both, or do neither.
 
-    A clip with a content has six captions, and a clip with a label has eight captions. For half of the clips, the first caption
-    expresses the style. Retrieval metrics use the first caption.
+    A clip with a content has up to six captions, and a clip with a label has up to eight captions. For half of the clips, the first
+    caption expresses the style. Retrieval metrics use the first caption.
 
     Args:
         name: name of the clip, used as random seed.
@@ -131,7 +137,7 @@ def captions(name: str, content: str, style: str, joints: np.ndarray, label: str
         further: whether to append up to eight captions that also use the additional phrases of `prepare/wordings.py`.
 
     Raises:
-        UserError: unknown content or style, or joints that `motion.facts.prove` rejects.
+        UserError: unknown content or style, or joints with another shape, with fewer than 12 frames, or with NaN or infinity.
     """
     clause_of, mood = clause_writer(name, content, prove(joints), label), mood_of(name, style, label)
     plain = phrases.Mood(who=mood.who)
@@ -146,7 +152,10 @@ def captions(name: str, content: str, style: str, joints: np.ndarray, label: str
 
 
 def further_captions(name: str, clause_of: Clause, mood: phrases.Mood, texts: list[str]) -> list[str]:
-    """Return additional captions of at most 18 words, different from `texts`. Half of these captions express the style."""
+    """Return up to eight more captions of a clip, with at most 18 words each and different from `texts`.
+
+    They also use the phrases of `prepare/wordings.py`. `clause_of` writes clauses. Half of the captions express the style (`mood`).
+    """
     rng = random.Random(f"{name} further")
     plain, mood = phrases.Mood(who=mood.who), widened(mood)
 
@@ -164,9 +173,9 @@ def distinct(
 ) -> list[str]:
     """Return one text for each pair (mood, rich) in `variants`. All texts differ from each other and from `existing`.
 
-    `rich` states whether the text contains a measured detail. `write(mood, rich)` drafts a text and returns this text and its
-    clause. For each pair, a draft is preferred if it has at most 18 words and if its clause is not in an earlier text. If 20 drafts
-    for a pair all repeat other texts, the pair gets no text.
+    A mood contains phrases that express a style; `rich` states whether the text contains a measured detail. `write(mood, rich)`
+    drafts a text and returns this text and its clause. For each pair, a draft is preferred if it has at most 18 words and if its
+    clause is not in an earlier text. If 20 drafts for a pair all repeat other texts, the pair gets no text.
     """
     texts, used = {text.rstrip("."): text for text in existing}, set()
     for mood, rich in variants:
@@ -187,8 +196,8 @@ def distinct(
 def clauses(name: str, content: str, style: str, joints: np.ndarray, label: str = "", wide: bool = False) -> list[str]:
     """Return different verb phrases for one clip, without subject, mood and full stop ("sits down on a chair").
 
-    Four phrases state no measured details, and four do. If `wide` is true, there are eight phrases of each kind. For the other
-    arguments and the errors, see `captions`.
+    Up to four phrases state no measured details, and up to four do. If `wide` is true, there are up to eight of each kind. For the
+    other arguments and the errors, see `captions`.
     """
     clause_of = clause_writer(name, content, prove(joints), label)
     mood_of(name, style, label)  # raises `UserError` for an unknown style

@@ -41,7 +41,7 @@ RENAMED = {  # folder names in index.csv → folder names in later releases of A
 
 @dataclass(frozen=True)
 class Clip:
-    """One row of index.csv: frames `start` to `end` - 1, at 20 fps, of a capture `source` such as KIT/3/kick_high_left02_poses."""
+    """One row of HumanML3D's index.csv: frames `start` to `end` - 1 (20 fps) of a capture such as KIT/3/kick_high_left02_poses."""
 
     name: str
     source: PurePosixPath
@@ -56,7 +56,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of building a clip; `problem` and `detail` are empty if the clip was built."""
+    """The result of building a clip: the kind of problem and its details, both empty if the clip was built."""
 
     clip: Clip
     problem: str = ""
@@ -64,7 +64,7 @@ class Outcome:
 
 
 def read_index(path: Path) -> list[Clip]:
-    """Read the clips that an `index.csv` lists.
+    """Read the clips that HumanML3D's `index.csv` lists.
 
     Raises `UserError` if the file or a column is missing, or if a row is malformed.
     """
@@ -94,7 +94,10 @@ class Sources:
     models: dict[str, BodyModel] = field(default_factory=dict)
 
     def find(self, source: PurePosixPath) -> Path | None:
-        """Return the file of a capture, or None if there is no file. A joint array is preferred to an AMASS motion."""
+        """Return the file of the capture `source` (a path without suffix, as in index.csv), or None if there is no file.
+
+        A joint array is preferred to an AMASS motion.
+        """
         renamed = PurePosixPath(RENAMED.get(source.parts[0], source.parts[0]), *source.parts[1:])
         underscored = [str(name).replace(" ", "_") for name in (source, renamed)]
         paths = [self.joints / f"{source}.npy"] if self.joints else []
@@ -102,9 +105,10 @@ class Sources:
         return next((path for path in paths if path.is_file()), None)
 
     def load(self, path: Path) -> np.ndarray:
-        """Read joints (T, 22, 3) float32 in the format of `pose_data`: 20 fps, metres, AMASS's axes with Y and Z swapped.
+        """Read the joints (T, 22, 3) float32 of a capture in the format of HumanML3D's folder `pose_data`.
 
-        After this swap, Y is up, and the motion is mirrored.
+        In this format, joints are in metres at 20 fps, on AMASS's axes with Y and Z swapped. After this swap, Y is up, and the
+        motion is mirrored.
         """
         if path.suffix == ".npy":
             return load_joints(path)
@@ -144,7 +148,7 @@ def mirror(joints: np.ndarray) -> np.ndarray:
 
 
 def chunks(clips: list[Clip]) -> Iterator[list[Clip]]:
-    """Yield lists of at least CHUNK clips; the last list may be shorter.
+    """Split clips into chunks, which are lists of at least `CHUNK` clips; the last list may be shorter.
 
     All clips of a capture are in the same list, so that the capture is read only once.
     """
@@ -159,7 +163,10 @@ def chunks(clips: list[Clip]) -> Iterator[list[Clip]]:
 
 
 def build_chunk(clips: list[Clip], sources: Sources, out: Path) -> list[Outcome]:
-    """Write the clips of one chunk and their mirror images to `out`/new_joint_vecs and `out`/new_joints."""
+    """Cut clips out of their captures, and write features and joints of the clips and of their mirror images.
+
+    The output folders are `out`/new_joint_vecs and `out`/new_joints. Returns one outcome per clip.
+    """
     outcomes, good = [], []
     for source, group in groupby(clips, key=attrgetter("source")):
         of_capture = list(group)

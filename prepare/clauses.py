@@ -57,16 +57,18 @@ def side(is_left: bool) -> str:
 
 # -------------------------------------------------------------------------------------------------- clauses by content
 def turning(voice: Voice, turn: Turn, rich: bool) -> str:
-    """The clause of a turn. A rich clause states the angle if it is at most 12° from one of the angles in `phrases.TURNS`."""
+    """Write the clause of a caption that describes a turn. If `rich`, the clause states the angle, provided that the angle is at
+    most 12° from one of the angles in `phrases.TURNS`."""
     angle = min((angle for angle in phrases.TURNS if angle), key=lambda angle: abs(angle - abs(turn.degrees)))
     named = angle if rich and abs(angle - abs(turn.degrees)) <= 12 else 0
     return voice.pick(phrases.TURNS[named], side=side(turn.degrees > 0))
 
 
 def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
-    """The clause of walking or running, which states the direction and the turns.
+    """Write the clause of a caption that describes walking or running, with the measured direction and turns.
 
-    A rich clause also states the number of steps, the distance, the pace or the lean.
+    `gait` is a key of `phrases.GAITS`, such as "walk". If `rich`, the clause also states the number of steps, the distance, the
+    pace or the lean.
     """
     words_of = phrases.GAITS[gait]
     pace = int(np.searchsorted(words_of.limits, facts.speed))
@@ -114,7 +116,10 @@ def join_turn(voice: Voice, clause: str, turned: str, time: float, counted: bool
 
 
 def gesture(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
-    """The clause of a gesture (raising a hand, waving, saying goodbye, guiding or answering), which names the raised hands."""
+    """Write the clause of a caption that describes a gesture and names the raised hands, or standing if no hand is raised.
+
+    `kind` is "raise", "wave", "bye" (waving goodbye), "guide" (showing the way) or "respond" (raising a hand to answer).
+    """
     up = [hand for hand in facts.hands if hand.level >= CHEST]
     up = up or [hand for hand in facts.hands if hand.level == WAIST and hand.raises]
     if not up:
@@ -150,7 +155,10 @@ def name_hands(voice: Voice, up: list[bool]) -> str:
 
 
 def raise_details(voice: Voice, up: list[Hand], words: dict[str, str]) -> tuple[str, str]:
-    """Return an adverb (how often or how fast a hand is raised) and a clause (how long the hand stays up). Both may be ''."""
+    """Return an adverb (how often or how fast a hand is raised) and a clause (how long the hand stays up). Both may be ''.
+
+    `up` are the raised hands. `words` are the values of placeholders in phrases.
+    """
     raises, rise, seconds = max(h.raises for h in up), max(h.rise for h in up), round(min(h.held for h in up))
     if raises > 1:
         return times(voice, raises), ""
@@ -163,7 +171,7 @@ def raise_details(voice: Voice, up: list[Hand], words: dict[str, str]) -> tuple[
 
 
 def wave_details(voice: Voice, up: list[Hand]) -> list[str]:
-    """Return candidate phrases that state how often or how fast a raised hand waves."""
+    """Return candidate phrases that state how often or how fast the raised hands `up` wave; none if they do not wave."""
     waves, seconds = max(hand.waves for hand in up), max(hand.held for hand in up)
     if waves < 2:  # the hand does not wave; the whole arm moves up and down
         return []
@@ -172,7 +180,7 @@ def wave_details(voice: Voice, up: list[Hand]) -> list[str]:
 
 
 def bow(voice: Voice, facts: Facts, rich: bool) -> str:
-    """The clause of a bow."""
+    """Write the clause of a caption that describes bowing, or standing if no bow is detected."""
     if not facts.bows:
         return voice.pick(phrases.STANDS)
     depth = voice.pick(next(words for limit, words in phrases.DEPTHS if facts.bow_depth < limit))
@@ -183,8 +191,10 @@ def bow(voice: Voice, facts: Facts, rich: bool) -> str:
 
 
 def fight(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
-    """The clause of punches or kicks, which names the hand or leg. If no punch or kick is detected, the clause describes a fighting
-    stance instead."""
+    """Write the clause of a caption that describes punches or kicks and names the hand or leg. `kind` is "punch" or "kick".
+
+    If no punch or kick is detected, the clause describes a fighting stance.
+    """
     counts = facts.pair(kind)
     if not any(counts):
         return voice.pick(phrases.STANCES)
@@ -197,7 +207,7 @@ def fight(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
 
 
 def dance(voice: Voice, facts: Facts, rich: bool) -> str:
-    """The clause of a dance."""
+    """Write the clause of a caption that describes a dance, or standing if the body hardly moves."""
     if facts.motion < 0.5:
         return voice.pick(phrases.STANDS)
     turned = f" and {turning(voice, max(facts.turns, key=lambda turn: abs(turn.degrees)), rich)}" if facts.turns else ""
@@ -205,13 +215,13 @@ def dance(voice: Voice, facts: Facts, rich: bool) -> str:
 
 
 def call(voice: Voice, facts: Facts, rich: bool) -> str:
-    """The clause of calling out."""
+    """Write the clause of a caption that describes calling out."""
     cupped = facts.bow_depth > 30 and all(hand.level >= CHEST for hand in facts.hands)
     return voice.pick(phrases.CALLS if cupped else phrases.SHOUTS)
 
 
 def slash(voice: Voice, facts: Facts, rich: bool) -> str:
-    """The clause of a cut with a sword."""
+    """Write the clause of a caption that describes swings of a sword, or a fighting stance if no swing is detected."""
     swings = min(hand.raises for hand in facts.hands)
     if not swings:
         return voice.pick(phrases.STANCES)

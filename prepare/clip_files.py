@@ -27,7 +27,10 @@ TAG_BATCH = 4096  # captions tagged in one batch; a constant, so that the tokens
 
 
 def write_motions(clips: Sequence[Clip], folder: Path, process: Process) -> None:
-    """Write `folder`/new_joint_vecs/<name>.npy (T, 263) and new_joints/<name>.npy (T, 22, 3), float32."""
+    """Write the features (T, 263) and joints (T, 22, 3) of each clip, float32, to new_joint_vecs and new_joints in `folder`.
+
+    `process` works like `map` and runs the jobs, for example in several processes.
+    """
     for name in MOTIONS:
         (folder / name).mkdir(exist_ok=True)
     clips = sorted(clips, key=lambda clip: (len(clip.joints), clip.name))  # a batch of similar lengths needs little padding
@@ -37,9 +40,10 @@ def write_motions(clips: Sequence[Clip], folder: Path, process: Process) -> None
 
 
 def write_batch(clips: list[Clip], folder: Path) -> None:
-    """Write features and joints of one batch of clips.
+    """Write features and joints of one batch of clips to the dataset folder.
 
-    The shapes of pelvis and chest, which differ between the sources, are replaced by the shapes of HumanML3D's skeleton.
+    The joints are first retargeted to HumanML3D's bone lengths and to its directions of the bones at pelvis and chest, which differ
+    between the sources.
     """
     joints = [torch.from_numpy(with_standard_hubs(clip.joints.astype(np.float64), HUMANML3D)).float() for clip in clips]
     write_batch_of_joints(folder, [clip.name for clip in clips], joints, HUMANML3D)
@@ -53,8 +57,8 @@ def load_clip_joints(folder: Path, name: str) -> np.ndarray:
 def make_captions(clips: Sequence[Clip], folder: Path, process: Process) -> dict[str, tuple[str, ...]]:
     """Return the captions of each clip, keyed by clip name.
 
-    For clips without human captions, captions are generated from the action or label, the style and the joints. A clip of the
-    training split gets more generated captions than a clip of another split.
+    For clips without human captions, captions are generated from the action or label, the style and the joints stored in `folder`.
+    A clip of the training split gets more generated captions than a clip of another split. `process` works like `map`.
     """
     uncaptioned = [clip for clip in clips if not clip.captions]
     jobs = [(clip.name, clip.content, clip.style, clip.label, clip.split == "train", folder) for clip in uncaptioned]
@@ -71,7 +75,7 @@ def describe(job: tuple[str, str, str, str, bool, Path]) -> tuple[str, ...]:
 def write_texts(captions: dict[str, tuple[str, ...]], folder: Path, process: Process) -> None:
     """Append the captions of each clip and their tokens to `folder`/texts/<name>.txt. Each caption describes the whole clip.
 
-    Raises `UserError` if spaCy's model is not installed.
+    `process` works like `map`. Raises `UserError` if spaCy's model is not installed.
     """
     (folder / "texts").mkdir(exist_ok=True)
     unique = sorted({caption for of_clip in captions.values() for caption in of_clip})
@@ -87,7 +91,10 @@ def write_texts(captions: dict[str, tuple[str, ...]], folder: Path, process: Pro
 
 
 def write_published(names: Sequence[str], published: dict[str, bytes], folder: Path) -> None:
-    """Write HumanML3D's caption files of the clips `names`. Raises `UserError` if `published` lacks one of these clips."""
+    """Write HumanML3D's caption files of the clips `names` to `folder`/texts.
+
+    `published` maps clip names to the content of the files. Raises `UserError` if `published` lacks one of these clips.
+    """
     (folder / "texts").mkdir(exist_ok=True)
     if missing := [name for name in names if name not in published]:
         examples = f"{', '.join(missing[:5])} ({len(missing)} in total)"
@@ -99,9 +106,10 @@ def write_published(names: Sequence[str], published: dict[str, bytes], folder: P
 def write_splits(clips: Sequence[Clip], folder: Path) -> None:
     """Write lists of clip names: one list per split, train_val.txt, all.txt, test_cmu.txt and composed.txt.
 
-    test_cmu.txt lists the clips of test.txt that are segments of HumanML3D. test_everyday.txt lists all clips of the split
-    `test_everyday` and, in addition, the clips of test_cmu.txt that have a label. composed.txt lists the compositions in train.txt.
-    The lists test_cmu.txt, test_everyday.txt, test_unseen.txt and composed.txt are written only if they are not empty.
+    test_cmu.txt lists the clips of test.txt that HumanML3D has cut from CMU's captures and captioned. test_everyday.txt lists all
+    clips of the split `test_everyday` and, in addition, the clips of test_cmu.txt that have a label. composed.txt lists the
+    compositions (clips composed of other clips) in train.txt. The lists test_cmu.txt, test_everyday.txt, test_unseen.txt and
+    composed.txt are written only if they are not empty.
     """
     lists = {split: {split} for split in SPLITS} | {"train_val": {"train", "val"}, "all": set(SPLITS)}
     names = {name: {clip.name for clip in clips if clip.split in splits} for name, splits in lists.items()}

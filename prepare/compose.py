@@ -63,9 +63,9 @@ class Composed:
 def compose(clips: Sequence[Clip], fraction: float, seed: int = 0, process: Process = map) -> list[Composed]:
     """Return compositions of `clips`, which must be in the training split and have the joints that are stored in the dataset.
 
-    `fraction` is the number of compositions divided by the total number of clips and compositions. If no pieces fit together for
-    some compositions, fewer compositions are returned. `process` works like `map` and runs the jobs. Raises `UserError` if
-    `fraction` is not from 0 to 0.9.
+    A composition is a new motion composed of parts of other clips. `fraction` is the number of compositions divided by the total
+    number of clips and compositions. If no parts fit together for some compositions, fewer compositions are returned. `process`
+    works like `map` and runs the jobs. Raises `UserError` if `fraction` is not from 0 to 0.9.
     """
     if not 0 <= fraction <= 0.9:
         raise UserError(f"fraction of compositions {fraction}: outside 0 to 0.9; choose a value such as 0.3")
@@ -79,7 +79,7 @@ def compose(clips: Sequence[Clip], fraction: float, seed: int = 0, process: Proc
 
 
 def draw_all(numbers: Sequence[int], clips: Sequence[Clip], seed: int) -> list[Composed]:
-    """Generate one random composition for each of the given `numbers`, from pieces (`prepare.pieces`) of `clips`.
+    """Generate one random composition for each of the given `numbers`, from pieces (parts with a single action) of `clips`.
 
     A number is part of the composition's name and of its random seed. If no pieces fit together for a number, the result contains
     no composition for this number.
@@ -92,7 +92,8 @@ def draw_all(numbers: Sequence[int], clips: Sequence[Clip], seed: int) -> list[C
 
 
 def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
-    """Generate one composition of randomly chosen pieces. Returns None if `DRAWS` choices of pieces do not fit together."""
+    """Generate one composition of randomly chosen pieces (parts of clips with a single action). Returns None if `DRAWS` choices of
+    pieces do not fit together."""
     for number in range(DRAWS):
         if number % PATIENCE == 0:
             kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
@@ -105,7 +106,10 @@ def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
 
 
 def actions_of(pieces: Pieces, rng: random.Random, kind: str) -> list[str]:
-    """Choose random actions for a composition of this kind: a gait and a gesture for an overlay; for other kinds, a sequence."""
+    """Choose random actions for a composition of the given kind, a key of `KINDS`.
+
+    For "overlay", the actions are a gait and a gesture, which happen at the same time. For other kinds, they form a sequence.
+    """
     if kind == "overlay":
         return [pieces.action(rng, GAITS), pieces.action(rng, GESTURES, RARE)]
     if kind == "repeat":
@@ -132,7 +136,10 @@ def outing(pieces: Pieces, rng: random.Random) -> list[str]:
 
 # ------------------------------------------------------------------------------------------------------------ sequences
 def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str]) -> Composed | None:
-    """Join randomly chosen pieces that show the given actions, in sequence. Returns None if these pieces do not fit together."""
+    """Join randomly chosen pieces (parts of clips) that show the given actions, in sequence, to the composition `name`.
+
+    Returns None if these pieces do not fit together.
+    """
     if not all(actions):
         return None
     counted = len(set(actions)) == 1 and actions[0] in COUNTED
@@ -161,7 +168,10 @@ def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str])
 
 
 def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], joints: ndarray) -> bool:
-    """Whether each action is detected `Piece.count` times within its span. Actions with an unknown count are not checked."""
+    """Whether the action of each piece is detected in the composed `joints` as often as in the clip of the piece (`Piece.count`).
+
+    `spans` are the frames [start, stop) of each piece in `joints`. Actions with an unknown count are not checked.
+    """
     facts = prove(joints) if any(piece.count for piece in pieces) else None
 
     def happens(piece: Piece, start: int, stop: int) -> int:
@@ -172,10 +182,10 @@ def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], joints
 
 
 def follows(strand: Strand | None, piece: Piece, counted: bool) -> bool:
-    """Whether `piece` may follow the last piece of `strand`.
+    """Whether `piece` may follow the last piece of `strand`, an unfinished sequence of pieces; None is an empty sequence.
 
-    If `counted`, the action and the variant of `piece` must equal the action and the variant of the last piece. Otherwise, the
-    action or the variant must differ.
+    If `counted`, the sequence repeats one action: the action of `piece` and its sides and directions (`Piece.variant`) must equal
+    those of the last piece. Otherwise, the action, the sides or the directions must differ.
     """
     if strand is None:
         return piece.count > 0 or not counted
@@ -186,8 +196,8 @@ def follows(strand: Strand | None, piece: Piece, counted: bool) -> bool:
 
 @dataclass(frozen=True)
 class Strand:
-    """An unfinished sequence of pieces. Its motion continues after the last action, so that the next piece can be joined at the
-    frame that fits best."""
+    """An unfinished sequence of pieces (parts of clips with a single action). Its motion continues after the last action, so that
+    the next piece can be joined at the frame that fits best."""
 
     joints: ndarray  # (T, 22, 3), metres
     leave: tuple[int, int]  # range [start, stop) of the frames after which the next piece may start
@@ -197,7 +207,7 @@ class Strand:
 
 
 def around(piece: Piece) -> tuple[int, int, int, int]:
-    """Return two frame ranges of the take, as (start, stop, start, stop).
+    """Return two frame ranges of the clip that contains the piece, as (start, stop, start, stop).
 
     A transition into the piece ends in the first range, before the action. A transition out of the piece starts in the second
     range, after the action.
@@ -207,9 +217,9 @@ def around(piece: Piece) -> tuple[int, int, int, int]:
 
 
 def extend(strand: Strand | None, candidates: Sequence[Piece]) -> Strand | None:
-    """Extend the strand by the candidate that fits best. Returns None if no candidate fits.
+    """Extend an unfinished sequence of pieces by the candidate that fits best. Returns None if no candidate fits.
 
-    If `strand` is None, the first candidate starts a new strand.
+    If `strand` is None, the first candidate starts a new sequence.
     """
     if not candidates:
         return None
@@ -239,7 +249,10 @@ def extend(strand: Strand | None, candidates: Sequence[Piece]) -> Strand | None:
 
 # -------------------------------------------------------------------------------------------------- at the same time
 def overlay(pieces: Pieces, name: str, rng: random.Random, gait: str, gesture: str) -> Composed | None:
-    """Combine a gait of the legs with a gesture of the arms. Returns None if the randomly chosen pieces do not fit together."""
+    """Combine the legs of a random piece that shows the action `gait` with the arms of a random piece that shows `gesture`.
+
+    Returns None if these pieces do not fit together. `name` is the name of the composition.
+    """
     below, above = ((pieces.draw(rng, action) or [None])[0] for action in (gait, gesture))
     if below is None or above is None:
         return None
@@ -275,10 +288,10 @@ def in_place(facts: Facts) -> bool:
 
 
 def both_hold(gait: Facts, gesture: Facts, whole: Facts, during: Facts, sides: tuple[bool, bool]) -> bool:
-    """Whether a composition preserves the facts of the gait and of the gesture.
+    """Whether a composition still shows the gait and the gesture as they were detected in the original clips (`gait`, `gesture`).
 
     `whole` are the facts of the whole composition, and `during` are the facts of the frames with the gesture. `sides` (left, right)
-    are the arms that make the gesture.
+    states which arms make the gesture.
     """
     legs = whole.direction == gait.direction and len(whole.turns) == len(gait.turns) and abs(whole.steps - gait.steps) <= 1
     hands = [(was, now) for was, now, side in zip(gesture.hands, during.hands, sides) if side]

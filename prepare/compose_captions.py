@@ -1,4 +1,8 @@
-"""Captions of compositions. Templates combine the clauses of the pieces ("waves with their left hand"), in either order."""
+"""Captions of compositions. Templates combine the clauses of the pieces ("waves with their left hand"), in either order.
+
+A piece is a part of a clip with a single action. If `existing` captions are given, additional captions are written, which differ
+from these captions and also use additional templates and phrases.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +93,7 @@ AMOUNT = re.compile(rf"\b(once|twice|times|again|several|many|repeatedly|{'|'.jo
 
 
 def sequence(rng: random.Random, pieces: Sequence[Piece], existing: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return captions of pieces that follow one another."""
+    """Return captions of a sequence of actions, one per piece. If there are `existing` captions, the captions differ from them."""
     count = len(pieces)
     forward, backward, stopping = FORWARD[count], BACKWARD[count], STOPPING
     if existing:
@@ -102,19 +106,28 @@ def sequence(rng: random.Random, pieces: Sequence[Piece], existing: Sequence[str
 
 
 def alone(rng: random.Random, pieces: Sequence[Piece], existing: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return captions that describe only the first piece. The second piece, in which the person stands still, is not mentioned."""
+    """Return captions of the action in the first piece. The second piece, in which the person stands still, is not mentioned.
+
+    If there are `existing` captions, the captions differ from them.
+    """
     templates = ALONE + MORE_ALONE if existing else ALONE
     return write(rng, templates, templates, [pieces[0].clauses(wide=bool(existing))], existing=existing)
 
 
 def together(rng: random.Random, below: Sequence[str], above: Sequence[str], existing: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return captions of simultaneous actions, from the clauses of the legs (`below`) and of the arms (`above`)."""
+    """Return captions of simultaneous actions, from clauses about the legs (`below`) and about the arms (`above`).
+
+    If there are `existing` captions, the captions differ from them.
+    """
     forward, backward = (TOGETHER + MORE_TOGETHER, TURNED + MORE_TURNED) if existing else (TOGETHER, TURNED)
     return write(rng, forward, backward, [below, above], existing=existing)
 
 
 def repeated(rng: random.Random, pieces: Sequence[Piece], existing: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return captions of a repeated action, from clauses that are true of each repetition and contain no count."""
+    """Return captions of an action that is repeated in all pieces, from clauses that are true of each piece and contain no count.
+
+    If there are `existing` captions, the captions differ from them.
+    """
     options: set[str] = set()
     for number in range(SEEDS):
         clause_sets = [set(piece.clauses(name=f"{pieces[0].take.name} {number}", wide=bool(existing))) for piece in pieces]
@@ -135,9 +148,10 @@ def write(
 ) -> tuple[str, ...]:  # fmt: skip
     """Fill templates with clauses, and return different captions of at most `MOST_WORDS` words.
 
-    Templates are drawn alternately from `forward` and `backward`. If `existing` is empty, up to `COUNT` captions are returned.
-    Otherwise, up to `FURTHER` captions that differ from the `existing` captions are returned; these captions also use the subjects
-    of `prepare/wordings.py`.
+    `clauses` are the alternative clauses of each action, `times` the phrases for a number of repetitions. Templates are chosen
+    alternately from `forward` and `backward`. If `existing` is empty, up to `COUNT` captions are returned. Otherwise, up to
+    `FURTHER` captions that differ from the `existing` captions are returned; these captions also use the subjects of
+    `prepare/wordings.py`.
     """
     if not all(clauses):
         return ()

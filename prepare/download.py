@@ -38,7 +38,7 @@ IGNORED = ("__MACOSX", ".DS_Store")  # names that macOS adds to archives; they a
 
 @dataclass(frozen=True)
 class Weights:
-    """A checkpoint file to download, and the new folder in which it is stored."""
+    """A checkpoint file to download, the new folder in which it is stored, its kind of model, and settings for its opt.txt."""
 
     url: str
     folder: Path  # <checkpoints_dir>/<dataset_name>/<name>
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def wanted(config: Download, root: Path) -> list[Weights | Archive]:
-    """The files to download for the given flags."""
+    """The checkpoints and archives to download for the given flags. `root` is the checkpoints folder."""
     t2m, kit = root / "t2m", root / "kit"
     lists = {
         "models": (
@@ -197,7 +197,7 @@ def copy_statistics(folder: Path) -> None:
 
 
 def damage(path: Path) -> str:
-    """Describe the damage to an archive or to a checkpoint in PyTorch's zip format. Returns "" for an intact file."""
+    """Describe the damage to an archive or to a checkpoint in PyTorch's zip format. Returns "" if no damage is found."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -210,7 +210,7 @@ def damage(path: Path) -> str:
 
 
 def mismatch(path: Path, kind: str) -> str:
-    """Describe why a file cannot be loaded as a model of the kind `kind`. Returns "" if the file can be loaded."""
+    """Describe why a file cannot be loaded as a model of the kind `kind`, such as "tokeniser". Returns "" if it can be loaded."""
     from models.upstream.released import load_released
 
     try:
@@ -221,7 +221,7 @@ def mismatch(path: Path, kind: str) -> str:
 
 
 def reject(path: Path, problem: str) -> None:
-    """Rename a bad download and raise `UserError`. The next call of the script then downloads the file again."""
+    """Rename an unusable file and raise `UserError` with the problem. The next call of the script downloads the file again."""
     renamed = path.with_name(f"{path.name}.bad")
     path.rename(renamed)
     raise UserError(f"the download {problem}; it was renamed to {renamed}; run the command again to repeat the download")

@@ -1,8 +1,9 @@
 """Clauses of captions for clips with a label in words ("sit on high stool, stand up"). Labels are checked against the joints.
 
-Each action has a writer (`WRITERS`), a function that returns parts of a caption. Parts are sorted by the frames at which their
-actions start. A clip that is cut from a long capture may not show every action in the label. An action that can be detected in the
-joints is therefore mentioned only in captions of clips in which the action is detected.
+Each action has a writer (`WRITERS`), a function that returns parts of a caption: clauses, each with the frame at which its action
+starts. Parts are sorted by these frames. `facts` are detected in the joints; `rich` asks for details. A clip that is cut from a
+long capture may not show every action in the label. An action that can be detected in the joints is therefore mentioned only in
+captions of clips in which the action is detected.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ WALKING = 1.9  # m/s, maximum speed of walking
 
 # ------------------------------------------------------------------------------------------------------------------ gait
 def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[Part]:
-    """The parts of a caption about walking, running, sneaking or dribbling, written from the measured path and the label."""
+    """Write clauses of a caption about walking, running, sneaking or dribbling (`kind`), from the measured path and the label."""
     if facts.direction == "in place" and facts.speed < 0.4 and kind != "dribble":
         return []
     rising = [*facts.of("sit down"), *facts.of("stand up")]
@@ -48,7 +49,7 @@ def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[
 
 
 def basketball(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about basketball."""
+    """Write clauses of a caption about playing basketball."""
     if "shoot" in label:
         return [Part(0, voice.pick(activities.SHOOT), False)]
     if facts.direction in ("", "in place") or voice.chance(0.2):
@@ -58,7 +59,7 @@ def basketball(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]
 
 # ------------------------------------------------------------------- actions that are named by the label but not detected
 def dance(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about dances."""
+    """Write clauses of a caption about dances."""
     if facts.motion < 0.1:
         return [Part(0, voice.pick(activities.DANCE_WAYS["static"]), False)]
     styles = [table for word, table in activities.DANCE_WAYS.items() if word in label]
@@ -66,7 +67,7 @@ def dance(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def animal(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about moving like an animal."""
+    """Write clauses of a caption about moving like an animal, which the label names."""
     name = label.replace(" (human subject)", "")
     return [Part(0, voice.pick(activities.ANIMALS, animal=f"{'an' if name[0] in 'aeiou' else 'a'} {name}"), False)]
 
@@ -74,11 +75,11 @@ def animal(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 def labelled(
     voice: Voice, facts: Facts, label: str, rich: bool, table: Phrases, instead: Tables = (), besides: Tables = ()
 ) -> list[Part]:
-    """The parts of a caption about an action that cannot be detected in the joints.
+    """Write clauses of a caption about an action that the label names, but that cannot be detected in the joints.
 
-    `instead` and `besides` contain pairs (word, phrases). A pair applies if the label contains the word. The phrases of the first
-    applicable pair of `instead` replace `table`. The phrases of the first applicable pair of `besides` are used with a probability
-    of 60 %, and `table` is used otherwise.
+    `table` contains phrases for the action. `instead` and `besides` contain pairs (word, phrases). A pair applies if the label
+    contains the word. The phrases of the first applicable pair of `instead` replace `table`. The phrases of the first applicable
+    pair of `besides` are used with a probability of 60 %, and `table` is used otherwise.
     """
     if facts.motion < 0.03:
         return []
@@ -88,14 +89,14 @@ def labelled(
 
 
 def idle(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about standing idle."""
+    """Write clauses of a caption about standing idle."""
     if facts.distance > 0.7 or facts.steps > 6:
         return []
     return [Part(0, voice.pick(verbs.SHIFTS if rich and facts.motion > 0.06 and voice.chance(0.5) else verbs.IDLE), False)]
 
 
 def unlabelled(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about sitting, lying, walking or standing, for a clip whose label names no usable action."""
+    """Write clauses of a caption about sitting, lying, walking or standing, for a clip whose label names no usable action."""
     if facts.of("sit"):
         return seats(voice, facts, label, rich)
     if facts.of("lie"):
@@ -140,10 +141,10 @@ WITHIN = {  # action → implied actions: the phrases of the action imply them, 
 
 
 def parts_of(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """Return up to `MAX_PARTS` parts of a caption in temporal order.
+    """Write up to `MAX_PARTS` clauses of a caption, in temporal order.
 
-    The parts describe the detected actions. If no action is detected, one part describes an action that the label names. If the
-    label names no usable action either, `unlabelled` writes the parts.
+    The clauses describe actions that the label names and that are detected in the joints (`facts`). If none is detected, one clause
+    describes an action that the label names. If the label names no usable action either, `unlabelled` writes the clauses.
     """
     actions = actions_in(label)
     label = lower_words(label)
@@ -158,7 +159,7 @@ def parts_of(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def write_clause(voice: Voice, facts: Facts, label: str, rich: bool) -> str:
-    """The clause of a caption for a clip with this label."""
+    """Write the verb phrase of a caption, which consists of up to three clauses, from the label of a clip and its `facts`."""
     clauses = [part.clause for part in parts_of(voice, facts, label, rich)]
     if len(clauses) == 3:
         return f"{clauses[0]}, {clauses[1]}, then {clauses[2]}"

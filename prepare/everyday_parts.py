@@ -1,7 +1,8 @@
 """Writers of caption parts for everyday actions of the body and the arms, used by `prepare/everyday.py`.
 
-A writer returns the parts of a caption, with the frames at which their actions start. An action that can be detected in the joints
-is mentioned only in captions of clips in which the action is detected.
+A writer returns parts of a caption: clauses, each with the frame at which its action starts. `facts` are detected in the joints;
+`rich` asks for details. An action that can be detected in the joints is mentioned only in captions of clips in which the action is
+detected.
 """
 
 from __future__ import annotations
@@ -35,13 +36,16 @@ Writer = Callable[[Voice, Facts, str, bool], list[Part]]
 
 # ----------------------------------------------------------------------------------------------------------------- words
 def count_words(voice: Voice, count: int) -> dict[str, str]:
-    """Values of the placeholders {times} and {count} for a repeated action."""
+    """Words for the placeholders {times} and {count} in a phrase about an action that is repeated `count` times."""
     few = count < len(phrases.NUMBERS)
     return {"times": times(voice, count), "count": phrases.NUMBERS[count] if few else voice.pick(("several", "many"))}
 
 
 def limb_words(voice: Voice, events: tuple[Event, ...], parts: tuple[str, ...]) -> dict[str, str]:
-    """Values of the placeholders {limb}, {hand}, {side} and {other}. The values are vague ("one leg") if no event has a side."""
+    """Words for the placeholders {limb}, {hand}, {side} and {other} in a phrase about detected actions (`events`).
+
+    `parts` are alternative names of the limb, such as "leg" and "foot". The words are vague ("one leg") if no event has a side.
+    """
     sides = {event.side for event in events if event.side}
     part = voice.rng.choice(parts)
     if not sides:
@@ -52,18 +56,18 @@ def limb_words(voice: Voice, events: tuple[Event, ...], parts: tuple[str, ...]) 
 
 
 def direction_words(facts: Facts) -> str:
-    """The direction of travel, such as ' forward'; '' for distances up to 0.3 m, and for diagonal or unclear directions."""
+    """The direction of travel in words, such as ' forward'; '' for distances up to 0.3 m, diagonal directions and unclear ones."""
     words = {"forward": " forward", "backward": " backward", "left": " to the left", "right": " to the right"}
     return words.get(facts.direction, "") if facts.distance > 0.3 else ""
 
 
 def first(events: tuple[Event, ...]) -> int:
-    """The first frame of the first event, or 0 if there are no events."""
+    """The first frame of the first detected event, or 0 if there are no events."""
     return events[0].start if events else 0
 
 
 def label_count(label: str) -> int:
-    """The number of repetitions, hops or cycles that a label states, or 1 if the label states no number."""
+    """The number of repetitions, hops or cycles that the label of a clip states, or 1 if the label states no number."""
     match = re.search(r"(\d+) (?:repetition|hop|cycle)", label)
     return int(match[1]) if match else 1
 
@@ -71,8 +75,10 @@ def label_count(label: str) -> int:
 def counted(
     voice: Voice, facts: Facts, label: str, rich: bool, action: str, several: Phrases, single: Phrases | None = None
 ) -> list[Part]:
-    """The parts of a caption about an action that can be counted. If `single` is None and the action is detected only once, the
-    action is not mentioned."""
+    """Write clauses of a caption about an action that can be counted, such as squats, from phrases for `several` or a `single` one.
+
+    If `single` is None and the action is detected only once, the action is not mentioned.
+    """
     events = facts.of(action)
     if len(events) > 1:
         return [Part(first(events), voice.pick(several, **count_words(voice, len(events))))]
@@ -81,7 +87,7 @@ def counted(
 
 # -------------------------------------------------------------------------------------------------------------- postures
 def seats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about sitting down, sitting and standing up: one part per detected event."""
+    """Write clauses of a caption about sitting down, sitting and standing up, one per detected action."""
     tables = {"sit down": verbs.SIT_DOWN, "stand up": verbs.STAND_UP}
     events = tuple(event for event in facts.events if event.action in tables) or facts.of("sit")[:1]
     parts = []
@@ -106,19 +112,19 @@ def fix_seat(clause: str) -> str:
 
 
 def beds(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about lying down, lying and getting up."""
+    """Write clauses of a caption about lying down, lying and getting up."""
     tables = {"lie down": verbs.LIE_DOWN, "get up from the floor": verbs.GET_UP}
     events = tuple(event for event in facts.events if event.action in tables) or facts.of("lie")[:1]
     return [Part(event.start, voice.pick(tables.get(event.action, verbs.LIE), part=event.manner)) for event in events[:MAX_PARTS]]
 
 
 def crawl(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about crawling."""
+    """Write clauses of a caption about crawling."""
     return [Part(0, voice.pick(verbs.CRAWL, way=direction_words(facts)))] if facts.of("crawl") else []
 
 
 def from_the_floor(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about picking up and putting down. The label distinguishes the two actions; the joints do not."""
+    """Write clauses of a caption about picking up and putting down. The label distinguishes the two actions; the joints do not."""
     actions = [action for action in actions_in(label) if action in ("pick up", "put down")]
     item = next((f"a {word}" for word in ("box", "ball", "mug") if word in label), voice.rng.choice(("something", "an object")))
     parts = []
@@ -135,7 +141,7 @@ def from_the_floor(voice: Voice, facts: Facts, label: str, rich: bool) -> list[P
 
 
 def climb(voice: Voice, facts: Facts, label: str, rich: bool, table: dict[str, verbs.Phrases]) -> list[Part]:
-    """The parts of a caption about climbing."""
+    """Write clauses of a caption about climbing, from phrases `table` for climbing up, down or both."""
     events = facts.of("climb steps")
     if [event.manner for event in events[:2]] == ["up", "down"] and voice.chance(0.4):
         return [Part(first(events), voice.pick(table["both"]))]
@@ -143,7 +149,7 @@ def climb(voice: Voice, facts: Facts, label: str, rich: bool, table: dict[str, v
 
 
 def balance(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about balancing."""
+    """Write clauses of a caption about balancing."""
     events = facts.of("balance on one leg")
     if not events and label.startswith("balance"):
         return [Part(0, voice.pick(verbs.ONE_LEG), False)]
@@ -152,7 +158,7 @@ def balance(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 # -------------------------------------------------------------------------------------------------------------- airborne
 def jump(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about jumps."""
+    """Write clauses of a caption about jumps."""
     events = facts.of("jump")
     if re.search(r"jump over|leap|jump stop", label):
         return [Part(0, voice.pick(verbs.JUMP_OVER))] if events else []
@@ -172,7 +178,7 @@ def jump(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def hop(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about hops on one or both legs. Detected jumps count as hops, because hops can be as high as jumps."""
+    """Write clauses of a caption about hops on one or both legs. Detected jumps count as hops, as hops can be as high as jumps."""
     events = tuple(event for event in facts.events if event.action in ("hop", "jump"))
     on_one_leg = tuple(event for event in events if event.action == "hop" and event.side in ("left", "right"))
     parts = []
@@ -188,7 +194,7 @@ def hop(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def kick(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about kicks."""
+    """Write clauses of a caption about kicks."""
     events = facts.of("kick")
     words = limb_words(voice, events, ("leg", "leg", "foot"))
     if "soccer" in label:
@@ -208,12 +214,12 @@ def kick(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def roll(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about rolls."""
+    """Write clauses of a caption about rolls."""
     return [Part(0, voice.pick(verbs.DIVE_ROLL if "dive" in label else verbs.ROLL))] if facts.of("roll") else []
 
 
 def flip(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about flips. If the label does not name the kind of flip, the joints determine this kind."""
+    """Write clauses of a caption about flips. If the label does not name the kind of flip, the joints determine this kind."""
     kinds = {"back": "backward", "side": "sideways", "hand": "handspring"}
     events = facts.of("flip")
     kind = next((kinds[word] for word in kinds if word in label), events[0].manner if events else "")
@@ -222,7 +228,7 @@ def flip(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 # ------------------------------------------------------------------------------------------------------------------ arms
 def punch(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about punches."""
+    """Write clauses of a caption about punches."""
     events = facts.of("punch")
     words = limb_words(voice, events, ("fist", "hand", "arm"))
     if len(events) > 1 or "box" in label:
@@ -233,14 +239,14 @@ def punch(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def karate(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about karate."""
+    """Write clauses of a caption about karate."""
     move = next((name for name in verbs.KARATE_MOVES if name in label), None)
     table = verbs.KARATE_MOVES[move] if move and voice.chance(0.4) else verbs.KARATE
     return [Part(0, voice.pick(table), False)]
 
 
 def reach_up(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about reaching up."""
+    """Write clauses of a caption about reaching up."""
     up = [hand.level >= SHOULDER and hand.raises > 0 for hand in facts.hands]
     if not any(up) or facts.of("jumping jacks"):
         return []
@@ -250,19 +256,22 @@ def reach_up(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def wave(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about waving."""
+    """Write clauses of a caption about waving."""
     up = [hand.level >= CHEST for hand in facts.hands]
     return [Part(0, voice.pick(verbs.WAVE, **hand_words(voice, up)))] if any(up) else []
 
 
 def hand_words(voice: Voice, up: list[bool]) -> dict[str, str]:
-    """The values of `limb_words` for raised hands. `up` (left, right) states which hands are raised."""
+    """Words for the placeholders {limb}, {hand}, {side} and {other} in a phrase about raised hands.
+
+    `up` (left, right) states which hands are raised.
+    """
     events = tuple(Event("", 0, 0, side(is_left)) for is_left, is_up in zip((True, False), up) if is_up)
     return limb_words(voice, events, ("hand", "hand", "arm"))
 
 
 def elbows(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about touching an elbow to the opposite knee."""
+    """Write clauses of a caption about touching an elbow to the opposite knee."""
     events = facts.of("touch elbow to knee")
     if not events:
         return []
@@ -271,7 +280,7 @@ def elbows(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def circles(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about arm circles."""
+    """Write clauses of a caption about arm circles."""
     direction = f" {voice.rng.choice(('backward', 'backwards'))}" if "backward" in label else ""
     clause = voice.pick(verbs.ARM_CIRCLES, limb="both arms", how=direction)
     count = label_count(label)

@@ -47,7 +47,10 @@ FEW = 4  # maximum number of hops or jumping jacks in one excerpt
 
 
 def excerpts(clips: Sequence[Clip]) -> list[Clip]:
-    """Return excerpts of training clips. The clips must have the joints (T, 22, 3) that are stored in the dataset, in metres."""
+    """Cut excerpts, short clips of a single action, out of training clips.
+
+    The clips must have the joints (T, 22, 3) that are stored in the dataset, in metres.
+    """
     counts: dict[tuple[str, str], int] = defaultdict(int)
     results = []
     for clip in sorted(clips, key=lambda clip: clip.name):
@@ -88,7 +91,7 @@ def cut_out(clip: Clip, action: str, start: int, stop: int, number: int) -> Clip
 
 
 def windows(facts: Facts, action: str, named: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield the frames [start, stop) of each excerpt of an action. `named` are the actions in the clip's label or captions."""
+    """Yield the frames [start, stop) of each excerpt of an action in a clip. `named` are the actions in label or captions."""
     if action in DOWN:
         for event in facts.of(action):
             posture = next((posture for posture in facts.of(DOWN[action]) if posture.start < event.end <= posture.end), event)
@@ -112,11 +115,11 @@ def windows(facts: Facts, action: str, named: Sequence[str]) -> Iterator[tuple[i
 
 
 def events_of(facts: Facts, action: str, named: Sequence[str]) -> tuple[Event, ...]:
-    """Return the events of an action.
+    """Return the events (detected occurrences) of an action in a clip, from which excerpts are cut.
 
-    The joints do not distinguish picking up from putting down. If `named` contains both actions, there must be exactly two events:
-    the person picks something up in the first event and puts something down in the second event. If `named` contains "pick up" or
-    "put down", squats are ignored.
+    `named` are the actions in the clip's label or captions. The joints do not distinguish picking up from putting down. If `named`
+    contains both actions, there must be exactly two events: the person picks something up in the first event and puts something
+    down in the second event. If `named` contains "pick up" or "put down", squats are ignored.
     """
     events = facts.of(action)
     if action == "squat" and set(FROM_THE_FLOOR) & set(named):
@@ -127,7 +130,7 @@ def events_of(facts: Facts, action: str, named: Sequence[str]) -> tuple[Event, .
 
 
 def bouts(events: Sequence[Event]) -> list[list[Event]]:
-    """Group events into bouts. Pauses within a bout are at most `BOUT` frames long."""
+    """Group the detected occurrences of an action into bouts. Pauses within a bout are at most `BOUT` frames long."""
     groups: list[list[Event]] = []
     for event in events:
         if groups and event.start - groups[-1][-1].end <= BOUT:
@@ -138,7 +141,7 @@ def bouts(events: Sequence[Event]) -> list[list[Event]]:
 
 
 def around(start: int, stop: int, frames: int) -> tuple[int, int]:
-    """Extend the frames [start, stop) on both sides to at least `LEAST` frames, within a clip of `frames` frames."""
+    """Extend [start, stop) on both sides to at least `LEAST` frames, the minimum for an excerpt, in a clip of `frames` frames."""
     missing = max(0, LEAST - (stop - start))
     start = max(0, start - missing // 2)
     stop = min(frames, max(stop + missing - missing // 2, start + LEAST))
@@ -146,6 +149,6 @@ def around(start: int, stop: int, frames: int) -> tuple[int, int]:
 
 
 def is_alone(facts: Facts, action: str) -> bool:
-    """Whether an excerpt is neither too short nor too long, and shows the action but not its reverse."""
+    """Whether an excerpt with these facts is neither too short nor too long, and shows the action but not its reverse."""
     fits = LEAST <= facts.frames <= LONGEST + 1
     return fits and len(facts.of(action)) > (action in SEVERAL) and not (action in REVERSES and facts.of(REVERSES[action]))

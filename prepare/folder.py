@@ -48,13 +48,13 @@ def check_replaceable(out: Path, name: str, title: str) -> None:
 
 
 def write_motion(folder: Path, name: str, features: Tensor, joints: Tensor) -> None:
-    """Write features (T, D) and joints (T, J, 3) of a clip. The folders `MOTIONS` must exist in `folder`."""
+    """Write features (T, D) and joints (T, J, 3) of a clip to new_joint_vecs and new_joints, which must exist in `folder`."""
     for part, values in zip(MOTIONS, (features, joints)):
         np.save(folder / part / f"{name}.npy", values.numpy())
 
 
 def write_batch_of_joints(folder: Path, names: Sequence[str], joints: Sequence[Tensor], skeleton: Skeleton) -> None:
-    """Write the features (T, D) of each clip of `joints` (T + 1, J, 3), and the joints (T, J, 3) recovered from these features."""
+    """Compute and write the features (T, D) of each clip of `joints` (T + 1, J, 3), and joints (T, J, 3) recovered from them."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
@@ -67,6 +67,6 @@ def write_batch_of_joints(folder: Path, names: Sequence[str], joints: Sequence[T
 
 
 def write_lists(folder: Path, lists: Mapping[str, Iterable[str]]) -> None:
-    """Write `<list>.txt` for each list of clip names, one name per line."""
+    """Write each list of clip names to `folder`/<key>.txt, one name per line."""
     for name, clips in lists.items():
         (folder / f"{name}.txt").write_text("".join(f"{clip}\n" for clip in clips), encoding="utf-8", errors="surrogateescape")

@@ -44,7 +44,7 @@ WORDS = (
 
 
 def label_of_class(name: str) -> str:
-    """Translate a class in HDM05's file names to a label in words."""
+    """Translate a class in HDM05's file names to words: "squat3Reps" → "squat, 3 repetitions"."""
     start = START.search(name)
     stem = name[: start.start()] if start else name
     count = COUNT.search(stem)
@@ -62,7 +62,7 @@ def label_of_class(name: str) -> str:
 
 
 def in_words(stem: str) -> str:
-    """Translate a class name to English with `WORDS` or, if no pattern matches, by splitting the name into words.
+    """Translate an HDM05 class to English with the patterns in `WORDS` or, if none matches, by splitting its name into words.
 
     `stem` is the class name without the number of repetitions and the starting limb.
     """

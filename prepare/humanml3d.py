@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def open_sources(options: BuildHumanML3D) -> Sources:
-    """Return the captures and body models given by the flags. Raises `UserError` if a flag or a folder is missing."""
+    """Return the folders of captures and the body models that the flags give. Raises `UserError` if one of them is missing."""
     from motion.files.smpl import read_body_models
     from prepare.captures import Sources
 
@@ -105,7 +105,7 @@ def read_splits(folder: Path) -> dict[str, list[str]]:
 
 
 def build(clips: list[Clip], captions: dict[str, bytes], sources: Sources, folder: Path, workers: int) -> list[Outcome]:
-    """Write the motions of all clips that have captions to `folder`, and return one outcome per clip."""
+    """Build all clips that have captions, write their motions to `folder`, and return the outcome (success or problem) per clip."""
     from tqdm import tqdm
 
     from prepare.captures import Outcome, build_chunk, chunks

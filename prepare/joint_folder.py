@@ -39,7 +39,7 @@ CROP = "_crop"  # suffix of clips that are parts of a capture
 
 @dataclass(frozen=True)
 class JointFile:
-    """A motion file to read, and the `Take` that will hold its joints."""
+    """A motion file to read, and the `Take` (one capture with its captions or label) that will hold its joints."""
 
     path: Path
     take: Take
@@ -49,9 +49,9 @@ class JointFile:
 def joint_files(folder: Path, segments: dict[str, list[Segment]] | None = None) -> Iterator[JointFile]:
     """Return the motion files that the captions.csv of a folder lists. If there is no captions.csv, use the clips.csv.
 
-    `segments` maps the names of CMU captures (such as 60_01) to HumanML3D's segments of these captures. With clips.csv, these
-    segments and the segments in pairs.json are both used. Raises `UserError` if the folder or both tables are missing, or if the
-    table is malformed.
+    `segments` maps the names of CMU captures (such as 60_01) to HumanML3D's segments (captioned sections) of these captures. With
+    clips.csv, these segments and the segments in pairs.json are both used. Raises `UserError` if the folder or both tables are
+    missing, or if the table is malformed.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -80,7 +80,7 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
 
 # -------------------------------------------------------------------------------------------------------- captions.csv
 def captioned_files(folder: Path, table: Path) -> Iterator[JointFile]:
-    """Yield the motion files of a captions.csv, sorted by file name. All rows about the same file form one take."""
+    """Yield the motion files of a captions.csv, sorted by file name. All rows about a file belong to one `Take`."""
     rows = defaultdict(list)
     for line, row in enumerate(read_rows(table, ("file",)), start=2):
         if not row.get("caption") and not row.get("label"):
@@ -98,9 +98,9 @@ def captioned_files(folder: Path, table: Path) -> Iterator[JointFile]:
 
 
 def sections(name: str, rows: list[tuple[int, dict[str, str]]], table: Path) -> tuple[Segment, ...]:
-    """Return the sections of one file. `rows` are the table's rows about this file, as (line number, row).
+    """Return the captioned sections of one motion file. `rows` are the table's rows about this file, as (line number, row).
 
-    Rows with equal start times and equal end times describe the same section.
+    Rows with equal start times and equal end times describe the same section. `name` is the file's name in the dataset.
     """
     groups = defaultdict(list)
     for line, row in rows:
@@ -119,7 +119,10 @@ def sections(name: str, rows: list[tuple[int, dict[str, str]]], table: Path) -> 
 
 
 def frames(seconds: str, default: int, table: Path, line: int) -> int:
-    """Convert a time in a table to a frame number; "" gives `default`. Raises `UserError` if `seconds` is not a number."""
+    """Convert a time in seconds to a frame number; "" gives `default`. Raises `UserError` if `seconds` is not a number.
+
+    The error message names the table and the line that contain the time.
+    """
     try:
         return round(float(seconds) * FPS) if seconds else default
     except (ValueError, OverflowError):
@@ -178,7 +181,7 @@ def actor_of(source: str, clip: str) -> str:
 
 
 def read_joint_file(file: JointFile) -> Take:
-    """Read the take of one motion file. If the file cannot be read, the take has a `problem`."""
+    """Read the joints of one motion file into its take. If the file cannot be read, the take states the problem instead."""
     try:
         joints = load_motion(file.path)
         return replace(file.take, joints=drop_t_pose(joints) if file.t_pose else joints)

@@ -1,4 +1,5 @@
-"""Cut takes into clips: HumanML3D's segments, pieces of the remaining frames, and joined short clips, each with a mirror image."""
+"""Cut takes (captures) into clips: HumanML3D's segments, pieces of remaining frames, and joined short clips, each with a mirror
+image."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ IDLE_SECONDS = 300  # maximum total duration of standing idle; limited because c
 
 
 def make_clips(takes: list[Take]) -> list[Clip]:
-    """The clips of all usable takes. Each clip has a split and is followed by its mirror image."""
+    """Cut all usable takes (captures) into clips. Each clip has a split and is followed by its mirror image."""
     usable = [take for take in takes if not take.problem and (len(take.joints) > SHORTEST or not take.content)]
     splits = draw_splits(usable)
     clips, short = [], []
@@ -36,7 +37,7 @@ def make_clips(takes: list[Take]) -> list[Clip]:
 
 
 def take_clips(take: Take, split: str) -> Iterator[Clip]:
-    """Yield the clips of one take: its segments, then the pieces of the remaining frames.
+    """Yield the clips of one take (a capture): its captioned segments, then the remaining frames, cut into pieces.
 
     Clips that are too short for the dataset are also yielded.
     """
@@ -52,10 +53,10 @@ def take_clips(take: Take, split: str) -> Iterator[Clip]:
 
 
 def segment_clips(whole: Clip, segment: Segment) -> Iterator[Clip]:
-    """Yield a segment of a take as one clip, or as several clips if the segment is too long.
+    """Yield a captioned segment of a take as one clip, or as several clips if the segment is too long.
 
-    If a segment is too short for a clip and its take has a label, the captions are dropped, so that the segment can be joined with
-    other short clips.
+    `whole` is a clip of the entire take. If a segment is too short for a clip and its take has a label, the captions are dropped,
+    so that the segment can be joined with other short clips.
     """
     joints, split = whole.joints[segment.start : segment.end], segment.split or whole.split
     if len(joints) <= SHORTEST and whole.label:
@@ -71,7 +72,7 @@ def segment_clips(whole: Clip, segment: Segment) -> Iterator[Clip]:
 
 
 def unsegmented(take: Take) -> list[np.ndarray]:
-    """Return the parts of a take outside its segments, as joints (T, 22, 3).
+    """Return the frames of a take outside its captioned segments, as one array of joints (T, 22, 3) per contiguous part.
 
     If the take has segments, parts of at most `SHORTEST_REST` frames are dropped.
     """
@@ -86,7 +87,7 @@ def unsegmented(take: Take) -> list[np.ndarray]:
 
 
 def cut(joints: np.ndarray) -> list[np.ndarray]:
-    """Cut joints into pieces (T + 1, 22, 3) with T ≤ LONGEST. Consecutive pieces share one frame."""
+    """Cut joints into pieces (T + 1, 22, 3) with T ≤ LONGEST. Consecutive pieces share one frame. A short last piece is dropped."""
     pieces = [joints[start : start + LONGEST + 1] for start in range(0, max(len(joints) - 1, 1), LONGEST)]
     return [piece for piece in pieces if len(piece) > SHORTEST_REST or len(pieces) == 1]
 

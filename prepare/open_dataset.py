@@ -64,7 +64,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def read_takes(options: BuildOpen, segments: dict[str, list[Segment]], process: Process) -> list[Take]:
-    """Read all takes, sorted by name, including takes with a `problem`. Raises `UserError` if a folder contains no takes."""
+    """Read all takes (captures) in the folders given by the flags, sorted by name. Takes that cannot be read have a `problem`.
+
+    `segments` maps CMU captures to HumanML3D's captioned sections. Raises `UserError` if a folder contains no takes.
+    """
     from tqdm import tqdm
 
     from prepare.joint_folder import joint_files, read_joint_file
@@ -92,7 +95,8 @@ def write_dataset(
 ) -> tuple[list[Clip], int]:
     """Write all files except the report. Return all clips, including excerpts and compositions, and the number of captions.
 
-    `compositions` is the fraction of compositions among the training clips. `excerpts` states whether to add excerpts.
+    `published` maps clip names to HumanML3D's caption files. `compositions` is the fraction of compositions (clips composed of
+    other clips) among the training clips. `excerpts` states whether to add excerpts (parts of clips that show a single action).
     """
     from prepare.clip_files import make_captions, write_actions, write_motions, write_published, write_splits, write_texts
     from prepare.stats import write_statistics
@@ -119,7 +123,7 @@ def write_dataset(
 
 
 def needs_label(clip: Clip) -> bool:
-    """Whether a clip with published captions also gets captions from its label.
+    """Whether a clip with HumanML3D's published captions also gets captions that are generated from its label.
 
     True for a training clip whose label names exactly one action, where gaits, turns, stops and implied actions are not counted.
     The published captions of such a clip often do not name this action. For example, a clip of dribbling has the published caption
@@ -135,7 +139,7 @@ def needs_label(clip: Clip) -> bool:
 
 
 def excerpted_clips(clips: list[Clip], folder: Path) -> list[Clip]:
-    """Return excerpts of the training clips, each followed by its mirror image."""
+    """Return excerpts (parts that show a single action) of the training clips, each followed by its mirror image."""
     from prepare.excerpts import excerpts
     from prepare.open_clips import mirrored
 
@@ -143,7 +147,10 @@ def excerpted_clips(clips: list[Clip], folder: Path) -> list[Clip]:
 
 
 def composed_clips(clips: list[Clip], fraction: float, folder: Path, process: Process) -> list[Clip]:
-    """Return compositions of the training clips, each followed by its mirror image. For `fraction`, see `prepare.compose`."""
+    """Return new clips that are composed of training clips, each followed by its mirror image.
+
+    `fraction` is the number of compositions divided by the number of training clips, compositions included.
+    """
     from prepare.clip_files import COMPOSED
     from prepare.compose import compose
     from prepare.open_clips import mirrored
@@ -157,7 +164,7 @@ def composed_clips(clips: list[Clip], fraction: float, folder: Path, process: Pr
 
 
 def stored_training_clips(clips: list[Clip], folder: Path) -> list[Clip]:
-    """The training clips without mirror images, with the joints that are stored in the dataset."""
+    """The training clips without mirror images, with the joints that are stored in the dataset folder."""
     from prepare.clip_files import load_clip_joints
 
     train = [clip for clip in clips if clip.split == "train" and not clip.name.startswith("M")]
@@ -165,7 +172,7 @@ def stored_training_clips(clips: list[Clip], folder: Path) -> list[Clip]:
 
 
 def published_texts(texts: Path) -> dict[str, bytes]:
-    """Read HumanML3D's caption files from the folder or archive of captions in `texts`. The result is keyed by clip name."""
+    """Read HumanML3D's caption files from texts/, texts.zip or texts.tar.gz in `texts`. The result is keyed by clip name."""
     from prepare.humanml3d import read_captions
 
     paths = [texts / name for name in ("texts", "texts.zip", "texts.tar.gz") if (texts / name).exists()]

@@ -18,9 +18,10 @@ EXAMPLES = 8  # maximum number of examples of each problem
 def report(
     takes: Sequence[Take], clips: Sequence[Clip], captions: int, segments: Mapping[str, Sequence[Segment]]
 ) -> list[str]:
-    """Return the lines of the report.
+    """Return the lines of the report on a build of the dataset.
 
-    `captions` is the number of captions; `segments` maps the names of CMU captures to HumanML3D's segments of these captures.
+    `takes` are the captures, `clips` the clips that were cut from them. `captions` is the number of captions;
+    `segments` maps the names of CMU captures to HumanML3D's segments (captioned sections) of these captures.
     """
     lines = []
     for source in sorted({take.source for take in takes}):
@@ -38,7 +39,7 @@ def report(
 
 
 def report_source(takes: list[Take], clips: list[Clip]) -> list[str]:
-    """Return lines about one source: number of takes, minutes, number of clips per split, and what is left out."""
+    """Return lines about one source, such as CMU: takes (captures), minutes, clips per split, and what is left out."""
     splits = Counter(clip.split for clip in clips)
     counts = ", ".join(f"{split} {splits[split]:,}" for split in SPLITS if splits[split])
     built = f"{minutes(clips):.0f} minutes -> {len(clips):,} clips with mirrors"
@@ -51,7 +52,7 @@ def report_source(takes: list[Take], clips: list[Clip]) -> list[str]:
 
 
 def report_losses(takes: list[Take], clips: list[Clip]) -> list[str]:
-    """Return lines about takes and segments that are left out or only partly used."""
+    """Return lines about takes (captures) and their captioned segments that are left out or only partly used."""
     usable = [take for take in takes if not take.problem]
     long = [take for take in usable if (take.content or take.label) and len(take.joints) > LONGEST + 1 and not take.segments]
     short = [take.name for take in usable if len(take.joints) <= SHORTEST and take.content]
@@ -78,8 +79,8 @@ def examples_of(names: Sequence[str]) -> str:
 
 
 def report_segments(takes: Sequence[Take], segments: Mapping[str, Sequence[Segment]]) -> list[str]:
-    """Return a line that states how many segments of CMU's captures HumanML3D has, and for how many of these segments the capture
-    file is missing."""
+    """Return a line that states how many segments (captioned sections) of CMU's captures HumanML3D has, and for how many of them
+    the capture file is missing."""
     if not segments:
         return []
     usable = {take.name.removeprefix("cmu_") for take in takes if take.source == "cmu" and not take.problem}
@@ -91,8 +92,7 @@ def report_segments(takes: Sequence[Take], segments: Mapping[str, Sequence[Segme
 
 
 def report_overlaps(takes: Sequence[Take]) -> list[str]:
-    """Return a line that states how many pairs of segments in different splits overlap. These segments stay in the splits of
-    HumanML3D."""
+    """Return a line that states how many pairs of segments in different splits share frames. They stay in HumanML3D's splits."""
     pairs = sum(
         first.split != second.split and max(first.start, second.start) < min(first.end, second.end)
         for take in takes for first, second in combinations(take.segments, 2)
@@ -101,7 +101,7 @@ def report_overlaps(takes: Sequence[Take]) -> list[str]:
 
 
 def report_tests(clips: Sequence[Clip]) -> list[str]:
-    """Return a line that lists the actions with enough captures for the split test_everyday but without clips in this split."""
+    """Return a line that lists the actions with enough captures for the split test_everyday but without clips in a test split."""
     captures, held_out = defaultdict(set), set()
     for clip in clips:
         actions = clip.actions if clip.label and clip.source != COMPOSED else ()

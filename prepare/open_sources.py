@@ -39,7 +39,7 @@ Segments = dict[str, list[Segment]]
 
 @dataclass(frozen=True)
 class AmcFile:
-    """A capture file to read (.amc or .bvh), and the `Take` that will hold the joints of this capture."""
+    """A capture file to read (.amc or .bvh), its skeleton, and the `Take` that will hold the joints of this capture."""
 
     motion: RawFile
     skeleton: RawFile | None  # the .asf file of an .amc file
@@ -47,12 +47,12 @@ class AmcFile:
 
 
 def bandai_files(folder: Path) -> Iterator[RawFile]:
-    """The BVH files of Bandai-Namco Research Motiondataset 1 and 2."""
+    """The BVH files of Bandai-Namco Research Motiondataset 1 and 2 in `folder` and in its archives."""
     return raw_files(folder, lambda path: path.suffix == ".bvh" and BANDAI_NAME.match(path.stem) is not None)
 
 
 def read_bandai(file: RawFile) -> Take:
-    """Read the take of one Bandai-Namco BVH file (30 fps, centimetres). Content and style come from the file name."""
+    """Read one Bandai-Namco BVH file (30 fps, centimetres) as a take. Content (the action) and style come from the file name."""
     dataset, content, style, number = BANDAI_NAME.match(file.path.stem).groups()
     properties = {"source": f"bandai {dataset}", "content": content, "style": style}
     name = f"B{dataset}_{content}_{style}_{number}"
@@ -65,7 +65,7 @@ def read_bandai(file: RawFile) -> Take:
 
 
 def cmu_segments(texts: Path, published: dict[str, bytes]) -> Segments:
-    """Return a dictionary from the names of CMU captures (such as 60_01) to HumanML3D's segments of these captures.
+    """Return a dictionary from the names of CMU captures (such as 60_01) to HumanML3D's segments (captioned sections) of them.
 
     The segments are read from index.csv and the split files in the folder `texts`. `published` maps clip names to the content of
     HumanML3D's caption files.
@@ -82,7 +82,7 @@ def cmu_segments(texts: Path, published: dict[str, bytes]) -> Segments:
 
 
 def cmu_files(folder: Path, segments: Segments) -> Iterator[AmcFile]:
-    """Yield the CMU captures under `folder` that have segments or a description."""
+    """Yield the CMU captures under `folder` that have segments (captioned sections) or a description."""
     companions = list(raw_files(folder, lambda path: path.suffix.lower() in (".asf", ".txt", ".csv")))
     skeletons = {file.path.stem: file for file in companions if file.path.suffix.lower() == ".asf"}
     labels = descriptions(file.text for file in companions if file.path.suffix.lower() != ".asf")
@@ -99,16 +99,16 @@ def cmu_files(folder: Path, segments: Segments) -> Iterator[AmcFile]:
 
 
 def descriptions(texts: Iterable[str]) -> dict[str, str]:
-    """Return CMU's descriptions, keyed by capture.
+    """Return CMU's descriptions of captures, keyed by the name of the capture.
 
-    `texts` are the contents of text files; `DESCRIPTION` matches a line with a description.
+    `texts` are the contents of text files; the lines with a description match the pattern `DESCRIPTION`.
     """
     matches = (DESCRIPTION.match(line) for text in texts for line in text.splitlines())
     return {match[1]: match[2].strip('"') for match in matches if match}
 
 
 def read_cmu(file: AmcFile) -> Take:
-    """Read the take of one CMU capture."""
+    """Read the joints of one CMU capture into its take. If the file cannot be read, the take states the problem instead."""
     path = file.motion.path
     try:
         if path.suffix.lower() == ".bvh":
@@ -151,8 +151,8 @@ def read_amc(file: AmcFile) -> tuple[np.ndarray, float | None]:
 
 
 def hdm05_files(folder: Path) -> Iterator[AmcFile]:
-    """Yield HDM05's cut takes. A file name contains actor and action: the take HDM_bd_squat1Reps_004_120.amc shows the actor bd and
-    the action squat1Reps. The skeleton of this take is in HDM_bd.asf."""
+    """Yield HDM05's takes (captures cut to one action). A file name contains actor and action: the take
+    HDM_bd_squat1Reps_004_120.amc shows the actor bd and the action squat1Reps. The skeleton of this take is in HDM_bd.asf."""
     skeletons = {file.path.stem: file for file in raw_files(folder, lambda path: path.suffix.lower() == ".asf")}
     for file in raw_files(folder, lambda path: path.suffix.lower() == ".amc" and HDM05_NAME.match(path.stem) is not None):
         subject, actor, action = HDM05_NAME.match(file.path.stem).groups()[:3]
@@ -161,7 +161,7 @@ def hdm05_files(folder: Path) -> Iterator[AmcFile]:
 
 
 def read_hdm05(file: AmcFile) -> Take:
-    """Read one take of HDM05."""
+    """Read the joints of one HDM05 capture into its take. If the file cannot be read, the take states the problem instead."""
     try:
         joints, fps = read_amc(file)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Splits of the `open` dataset, including held-out combinations of content and style.
+"""Splits of the `open` dataset, including held-out combinations of content (action) and style.
 
 Splits are assigned to captures, not to clips. HumanML3D's segments keep their published splits. All other frames of a capture, the
 mirror images of these frames, and the copies of the capture in other sources belong to the split of the capture.
@@ -36,9 +36,9 @@ UNSEEN = {
 
 
 def draw_splits(takes: list[Take]) -> dict[str, str]:
-    """Return the split of each take, keyed by the take's name.
+    """Assign a split to each take (capture). Returns the splits, keyed by the take's name.
 
-    If a take has segments, the split applies only to the frames outside the segments.
+    If a take has segments (captioned sections), the split applies only to the frames outside the segments.
     """
     return draw_by_content([take for take in takes if take.content]) | draw_by_action([take for take in takes if not take.content])
 
@@ -49,10 +49,11 @@ def by_hash(names: Iterable[str]) -> list[str]:
 
 
 def draw_by_content(takes: list[Take]) -> dict[str, str]:
-    """Return a dictionary from the name of each take of Bandai-Namco to its split.
+    """Assign a split to each take (capture) of Bandai-Namco. Returns the splits, keyed by the take's name.
 
-    Held-out combinations are in test_unseen. Of the other takes of each content, 15 % are assigned to test and 5 % to val;
-    the remaining takes are in train. If a content has few takes, all takes of this content are in train.
+    The combinations of content (action) and style in `UNSEEN` are in test_unseen. Of the other takes of each content in each of the
+    two datasets, 15 % are assigned to test and 5 % to val; the remaining takes are in train. If there are few takes of a content,
+    all of them are in train.
     """
     splits, groups = {}, defaultdict(list)
     for take in takes:
@@ -68,12 +69,12 @@ def draw_by_content(takes: list[Take]) -> dict[str, str]:
 
 
 def draw_by_action(takes: list[Take]) -> dict[str, str]:
-    """Return the splits of everyday takes, keyed by the take's name. All copies of a capture have the same split.
+    """Assign splits to takes without a content, keyed by the take's name. All copies of a capture have the same split.
 
     Captures of held-out actors and captures with a test segment of HumanML3D are in test_everyday. Other captures with a validation
     segment are in val, and other captures with a training segment are in train. The remaining captures are distributed: for each
-    action with at least FEWEST captures, test_everyday gets 15 % of the captures of the action, but at least one capture. Then val
-    gets 5 % of the captures of each main action. All other captures are in train.
+    action with at least `FEWEST` captures, test_everyday gets 15 % of the captures of the action, but at least one capture. Then
+    val gets 5 % of the captures of each main action. All other captures are in train.
     """
     captures = defaultdict(list)
     for take in takes:
@@ -100,7 +101,7 @@ def actions_of(takes: list[Take]) -> tuple[str, ...]:
     """Return the actions that are named in the labels of `takes`, which are a capture and its copies.
 
     The captures of a user's own dataset have no such labels. For these captures, the function searches the labels or captions of
-    the sections.
+    their sections.
     """
     words = [(take.label, take.source) for take in takes]
     sections = [segment for take in takes if not take.label and not take.reserved for segment in take.segments]
@@ -109,7 +110,7 @@ def actions_of(takes: list[Take]) -> tuple[str, ...]:
 
 
 def given_split(takes: list[Take]) -> str:
-    """Return the split of a capture if the actor or the segments of the capture determine the split, or else ""."""
+    """Return the split of a capture, given with its copies, if its actor or segments determine the split, or else ""."""
     reserved = set().union(*(take.reserved for take in takes)) | {segment.split for take in takes for segment in take.segments}
     if any((take.source, take.actor) in TEST_ACTORS for take in takes) or "test" in reserved:
         return "test_everyday"

@@ -22,7 +22,10 @@ FEWEST = 3  # if fewer files have no given split, all files without a given spli
 
 
 def read_own_takes(folder: Path, table: Path, process: Process) -> list[Take]:
-    """Read all files that `table` lists. Takes of unreadable files have a `problem`. Raises `UserError` if no file is usable."""
+    """Read all motion files that the table captions.csv lists, one take per file. Takes of unreadable files have a `problem`.
+
+    `process` works like `map`. Raises `UserError` if no file is usable.
+    """
     if not folder.is_dir():
         raise UserError(f"--motions {folder}: no such folder")
     takes = list(tqdm(process(read_joint_file, captioned_files(folder, table)), "motions", unit=" files"))
@@ -32,7 +35,7 @@ def read_own_takes(folder: Path, table: Path, process: Process) -> list[Take]:
 
 
 def draw_own_splits(takes: list[Take]) -> dict[str, str]:
-    """Assign a split to each take without a given split. Returns these splits, keyed by the take's name.
+    """Assign a split to each take (motion file) for which the user gives no split. Returns these splits, keyed by the take's name.
 
     val and test each get a tenth of the takes without a given split, but at least one take. train gets all other takes. If fewer
     than FEWEST takes have no given split, train gets all these takes.
@@ -43,7 +46,10 @@ def draw_own_splits(takes: list[Take]) -> dict[str, str]:
 
 
 def make_own_clips(takes: list[Take], splits: dict[str, str]) -> list[Clip]:
-    """The clips of all usable takes. Each clip is followed by its mirror image. Raises `UserError` if train has no clips."""
+    """Cut all usable takes (motion files) into clips, each followed by its mirror image. Raises `UserError` if train has no clips.
+
+    `splits` maps the names of takes without a given split to their splits.
+    """
     clips = []
     for take in takes:
         if not take.problem:

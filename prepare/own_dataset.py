@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def report(takes: list[Take], clips: list[Clip], captions: int) -> list[str]:
-    """Return the lines of the report: the clips of each split, and the files that were left out."""
+    """Return the lines of the report: the number of clips in each split, and the files that were left out."""
     from prepare.open_report import minutes
     from prepare.takes import SHORTEST
 

@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def pack(config: PackDataset, out: Path) -> None:
-    """Write the clips of `config.splits` to the file `out`, and print the number of clips and the file size."""
+    """Write the clips of the splits in `config` to the packed file `out`, and print the number of clips and the file size."""
     from data.store import MotionStore
     from motion.features import skeleton_for
     from motion.spec import get_spec
@@ -91,7 +91,7 @@ def pack(config: PackDataset, out: Path) -> None:
 
 
 def mirrored_names(clips: Clips, spec: DatasetSpec) -> set[str]:
-    """Return the names M<name> of the clips whose local joints mirror the local joints of the clip <name>."""
+    """Return the names M<name> of the clips whose joints in body axes mirror those of the clip <name>."""
     from motion.features import skeleton_for
 
     indices = {name: index for index, name in enumerate(clips.names)}
@@ -108,7 +108,7 @@ def mirrored_names(clips: Clips, spec: DatasetSpec) -> set[str]:
 
 
 def quantised(rows: np.ndarray, skeleton: Skeleton, step: float) -> np.ndarray:
-    """Convert features (T, D) to joints (T + 1, J, 3) in int32 multiples of `step`.
+    """Convert features (T, D) to joints (T + 1, J, 3), rounded to int32 multiples of `step`.
 
     All joints except the root are relative to their parents.
     """
@@ -168,7 +168,7 @@ def planes(clips: Sequence[np.ndarray]) -> Iterator[bytes]:
 
 
 def unpack(path: Path, out: Path, workers: int) -> None:
-    """Write the dataset folder `out` from the file `path`."""
+    """Write the dataset folder `out` from the packed file `path`. `workers` processes compute the features."""
     from motion.features import skeleton_for
     from motion.spec import get_spec
     from prepare.folder import MOTIONS, whole_folder, write_lists
@@ -234,9 +234,9 @@ def positions(deviations: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def write_batch(jobs: Iterable[tuple[str, np.ndarray, bool]], folder: Path, step: float, skeleton: Skeleton) -> None:
-    """Write features and joints of clips and of their mirror images.
+    """Write features and joints of clips and of their mirror images to the dataset folder.
 
-    A job is (name, joints, whether to write the mirror image too).
+    A job is (name, joints in int32 multiples of `step`, whether to write the mirror image too).
     """
     import torch
 

@@ -139,7 +139,7 @@ SAME_MOOD = {"old": "elderly", "tired": "exhausted", "masculinity": "masculine",
 # ------------------------------------------------------------------------------------------------- walking and running
 @dataclass(frozen=True)
 class Gait:
-    """Phrases of a gait."""
+    """Phrases that describe a gait, such as walking or running."""
 
     limits: tuple[float, float]  # m/s; speed between slow and normal, and speed between normal and fast
     verbs: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # for slow, normal and fast

@@ -1,4 +1,4 @@
-"""Pieces of compositions. A piece is the span of a training clip, mirrored or not, in which one action is performed.
+"""Pieces of compositions. A piece is the part of a training clip, mirrored or not, in which one action is performed.
 
 The probability with which `Pieces` chooses an action is proportional to a power of the number of clips with the action. The default
 is the square root, so that rare actions appear in many combinations. The clauses of a piece are generated from the frames of the
@@ -50,7 +50,7 @@ UNFIT = (  # actions that do not happen on a level floor, or are too vague for a
 
 @dataclass(frozen=True, eq=False)
 class Take:
-    """A clip or its mirror image."""
+    """A clip or its mirror image, and what is measured on its joints."""
 
     name: str
     content: str
@@ -60,12 +60,12 @@ class Take:
 
     @cached_property
     def facts(self) -> Facts:
-        """The facts detected in the joints."""
+        """The facts detected in the joints: travel, turns, hands and actions."""
         return prove(self.joints)
 
     @cached_property
     def poses(self) -> ndarray:
-        """One pose vector per frame."""
+        """Pose and velocity of each frame, (T, 132), by which frames are compared."""
         return splice.pose_vectors(self.joints)
 
     @cached_property
@@ -76,7 +76,7 @@ class Take:
 
 @dataclass(frozen=True)
 class Piece:
-    """The frames `start` to `stop` - 1 of a take, in which an action is performed."""
+    """The frames `start` to `stop` - 1 of a clip (`take`), in which an action is performed."""
 
     take: Take
     action: str
@@ -94,12 +94,12 @@ class Piece:
 
     @property
     def variant(self) -> frozenset[str]:
-        """The sides and directions in content and label. Pieces of the same action can differ in their sides and directions."""
+        """The sides and directions, such as "left" or "back", that the content and label of the clip name."""
         return frozenset(re.findall("left|right|both|back|side", f"{self.take.content} {self.take.label}"))
 
     @property
     def travels(self) -> bool:
-        """Whether the person ends more than `STILL` away from where they start."""
+        """Whether the person ends more than `STILL` (half a metre) away from where they start."""
         return bool(np.hypot(*(self.joints[-1, 0] - self.joints[0, 0])[[0, 2]]) > STILL)
 
     def cut(self, rng: random.Random, most: int) -> Piece | None:
@@ -115,8 +115,8 @@ class Piece:
         """Return verb phrases of the action in the third person, or () if the action cannot be recognised.
 
         Args:
-            joints: the motion to describe, made from this piece; by default, the result of `shown`.
-            name: random seed of the phrases; by default, the name of the take.
+            joints: the motion to describe, made from this piece; by default, the joints that `shown` returns.
+            name: random seed of the phrases; by default, the name of the clip.
             wide: whether to use the additional phrases of `prepare/wordings.py`.
         """
         take, joints = self.take, self.shown() if joints is None else joints
@@ -140,7 +140,7 @@ class Piece:
 
 
 class Pieces:
-    """Draws pieces from clips."""
+    """Chooses random pieces of training clips. A piece is the part of a clip in which one action is performed."""
 
     def __init__(self, clips: Sequence[Clip]):
         self.clips, self.named = defaultdict(list), {}
@@ -161,7 +161,7 @@ class Pieces:
         return rng.choices(names, [len(self.clips[name]) ** power for name in names])[0] if names else ""
 
     def draw(self, rng: random.Random, action: str, count: int = 1, mirror: float = 0.5) -> list[Piece]:
-        """Choose up to `count` random pieces that show `action`, from different clips.
+        """Choose up to `count` random pieces (parts of clips) that show `action`, from different clips.
 
         A piece is mirrored with probability `mirror`.
         """
@@ -170,9 +170,9 @@ class Pieces:
         return [piece for piece in pieces if piece]
 
     def _piece(self, action: str, index: int, mirror: bool) -> Piece | None:
-        """Return the piece of a clip that shows `action`, or None if the clip has no such piece.
+        """Return the part of a clip that shows `action`, or None if the clip has no such part.
 
-        If the clip is described by other actions too, `action` must be detected in the joints.
+        `index` is the number of the clip. If the clip is described by other actions too, `action` must be detected in the joints.
         """
         clip = self.clips[action][index]
         take = self.take(clip.name, False)  # the mirror image has the same span and count
@@ -186,7 +186,7 @@ class Pieces:
 
 
 def as_take(clip: Clip, mirror: bool) -> Take:
-    """The clip as a take, mirrored or unchanged."""
+    """Convert a clip to a `Take`, mirrored if `mirror` is true."""
     joints = clip.joints.astype(np.float64)
     if not mirror:
         return Take(clip.name, clip.content, clip.style, clip.label, joints)

@@ -31,7 +31,7 @@ class RawFile:
 
 
 def raw_files(folder: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator[RawFile]:
-    """Yield the files in a folder and its subfolders, and the files in .tar, .tgz, .tar.gz and .tar.xz archives in this folder.
+    """Yield the text files in a folder and its subfolders, and those in .tar, .tgz, .tar.gz and .tar.xz archives in this folder.
 
     A file is yielded only if `wanted` returns True for the path of the file. If several files have the same stem (name without
     suffix), only the first of these files is yielded. Raises `UserError` if the folder is missing or an archive cannot be read.

@@ -41,9 +41,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> int:
-    """Copy one run from `source` to `target` for release, and return the size of the written weights in bytes.
+    """Copy a run (the folder of one training) from `source` to `target`, and return the size of the written weights in bytes.
 
-    Raises `UserError` if a file of the run is missing.
+    The best weights are stored in int8 if `int8` is true, or else in fp16. Raises `UserError` if a file of the run is missing.
     """
     from models.words import FILE as WORDS
     from models.words import Words
@@ -79,7 +79,7 @@ def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> i
 
 
 def without_folder(value: str) -> str:
-    """Reduce an absolute path to its last part, because the folder in this path is missing on other machines.
+    """Reduce a setting that is an absolute path to its last part, because its folder is missing on other machines.
 
     Any other value is returned unchanged.
     """
@@ -100,7 +100,7 @@ def write_settings(source: Path, target: Path) -> None:
 
 
 def update_fingerprint(folder: CheckpointFolder) -> None:
-    """Store the fingerprint of the released LaMP model, whose weights are rounded, in the metadata of a transformer.
+    """Store the fingerprint (a hash) of the released LaMP model, whose weights are rounded, in the metadata of a transformer.
 
     The flag `--init` of the training scripts compares fingerprints to decide whether the layer that reads the condition can be
     reused. Models that do not use LaMP as their text encoder remain unchanged.

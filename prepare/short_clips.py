@@ -24,7 +24,10 @@ FADE = 8  # frames over which the difference between two poses fades out
 
 
 def join_short(clips: list[tuple[str, Clip]]) -> list[Clip]:
-    """Join clips of at most SHORTEST frames, given as (actor, clip). Every given clip is part of at least one joined clip."""
+    """Join clips of at most `SHORTEST` frames, given as (actor, clip), into longer clips of the same actor, label and split.
+
+    Every given clip is part of at least one joined clip.
+    """
     groups = defaultdict(list)
     for actor, clip in sorted(clips, key=lambda pair: pair[1].name):
         groups[clip.source, actor, clip.label, clip.split].append(clip)
@@ -32,7 +35,10 @@ def join_short(clips: list[tuple[str, Clip]]) -> list[Clip]:
 
 
 def join_group(group: list[Clip]) -> list[Clip]:
-    """Join the clips of one group into clips of more than `SHORTEST` frames. Each step appends the clip that fits best."""
+    """Join short clips of one person, label and split into clips of more than `SHORTEST` frames.
+
+    Each step appends the clip whose first pose fits best.
+    """
     remaining, results = list(group), []
     while remaining:
         parts = [remaining.pop(0)]

@@ -78,7 +78,7 @@ def pose_vectors(joints: ndarray) -> ndarray:
 
 
 def best_seam(first: ndarray, second: ndarray, leave: tuple[int, int], enter: tuple[int, int]) -> Seam:
-    """Find the most similar frames of two motions, given their `pose_vectors`.
+    """Find the most similar frames of two motions, given as the results of `pose_vectors`.
 
     `leave` and `enter` are the ranges [start, stop) of frames to search in the first and in the second motion.
     """
@@ -106,7 +106,7 @@ def mirror(joints: ndarray) -> ndarray:
 
 
 def stands(joints: ndarray, frame: int) -> ndarray:
-    """Which feet (left, right) stand at a frame."""
+    """Which feet (left, right) stand at a frame, (2,)."""
     around = joints[max(0, frame - 1) : frame + 2][-3:]
     return standing(around, HUMANML3D, FPS)[:, 1::2].all(axis=0)
 
@@ -147,10 +147,11 @@ def bridge(first: ndarray, second: ndarray, gap: int, before: ndarray, after: nd
 
 
 def step(ends: list[ndarray], side: int, before: ndarray, after: ndarray, t: ndarray, T: int) -> ndarray:
-    """Path (N, 2, 3) of ankle and toe of one foot through a transition.
+    """Path (N, 2, 3) of ankle and toe of one foot (`side` 0: left, 1: right) through a transition.
 
-    If both feet stand before and after the transition, the foot that has to move farther steps first. `ends` are the last two poses
-    before the transition and the first two poses after the transition.
+    `before` and `after` (2,) mark the feet that stand before and after the transition. `t` (N,) are the times of the points as
+    fractions of the transition. If both feet stand before and after the transition, the foot that has to move farther steps first.
+    `ends` are the last two poses before the transition and the first two poses after the transition.
     """
     foot = list(FEET[side])
     start, end = ends[1][foot], ends[2][foot]
@@ -168,7 +169,7 @@ def step(ends: list[ndarray], side: int, before: ndarray, after: ndarray, t: nda
 
 
 def lock_seam(joints: ndarray, start: int, stop: int) -> ndarray:
-    """Lock the feet in all stances that overlap the frames from `start` to `stop`."""
+    """Lock each foot in place while it stands, in all stances that overlap the frames from `start` to `stop`."""
     ties = standing(joints, HUMANML3D, FPS)
     kept = np.zeros_like(ties)
     for foot in range(ties.shape[1]):

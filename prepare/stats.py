@@ -24,7 +24,7 @@ from utils.errors import UserError, script
 def mean_std(clips: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each column, float32 (D,), over all frames of clips (T, D).
 
-    Standard deviations are averaged within each group of `feature_groups`.
+    Standard deviations are averaged within each group of columns, such as all rotations (see `feature_groups`).
 
     Clips with NaN or infinity are ignored. Raises `UserError` if no clip remains, or if no dataset has features of width D.
     """
@@ -57,7 +57,7 @@ def feature_groups(dim: int) -> list[slice]:
 
 
 def write_statistics(root: Path, names: Iterable[str]) -> None:
-    """Write Mean.npy and Std.npy of the clips `names` in `root`/new_joint_vecs. Raises `UserError` if a clip cannot be used."""
+    """Write `root`/Mean.npy and Std.npy of the clips `names` in new_joint_vecs. Raises `UserError` if a clip cannot be used."""
     mean, std = mean_std(clips(root / "new_joint_vecs", names))
     for name, values in (("Mean", mean), ("Std", std)):
         with atomic_path(root / f"{name}.npy", durable=True) as path:

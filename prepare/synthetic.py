@@ -112,7 +112,7 @@ def hanging(frames: int, swing: np.ndarray | float = 0.0) -> np.ndarray:
 def walker(
     steps: int = 6, *, stride: float = 0.55, pace: float = 2.0, direction: float = 0.0, turn: float = 0.0, run: bool = False
 ) -> np.ndarray:
-    """A person who walks or runs `steps` (2 or more) steps and stops. The last step brings the feet together.
+    """Joints (T, 22, 3) of a person who walks or runs `steps` (2 or more) steps and stops. The last step brings the feet together.
 
     Args:
         stride: metres per step; the body moves by (steps - 1) strides.
@@ -148,10 +148,10 @@ def walker(
 def swings(
     clock: np.ndarray, locate: Callable, steps: int, side: int, air: float, lift: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions (T, 3) of an ankle and yaw (T,) of its foot. The foot swings forward in every second step and stands in the
-    other steps.
+    """Return positions (T, 3) of an ankle and yaw (T,) of its foot (`side` 0: left, 1: right) while a person walks `steps` steps.
 
-    `clock` (T,) is the time, measured in steps. A swing lasts `air` steps and is `lift` metres high.
+    The foot swings forward in every second step and stands in the other steps. `clock` (T,) is the time, measured in steps.
+    `locate` returns position and yaw of the body after a number of strides. A swing lasts `air` steps and is `lift` metres high.
     """
     step_numbers = np.arange(side, steps, 2)
     positions, yaw = locate(np.minimum(np.append(0, step_numbers + 1), steps - 1))
@@ -186,22 +186,25 @@ def standing(arms: np.ndarray, pitch: np.ndarray | None = None) -> np.ndarray:
 def raiser(
     hand: str = "right", *, height: str = "above the head", times: int = 1, hold: float = 1.0, rise: float = 0.6
 ) -> np.ndarray:
-    """A person who raises one or both hands in `rise` seconds, holds them up for `hold` seconds, and lowers them.
+    """Joints (T, 22, 3) of a person who raises the hands in `rise` seconds, holds them up for `hold` seconds, and lowers them.
 
-    The person performs the whole gesture `times` times. `hand` is 'left', 'right' or 'both'.
+    The person performs the whole gesture `times` times. `hand` is 'left', 'right' or 'both'; `height` is a key of `HEIGHTS`.
     """
     return gesture(hand, height, times, hold, rise, waves=0)
 
 
 def waver(hand: str = "right", waves: int = 4, *, height: str = "above the head", beat: float = 1.0) -> np.ndarray:
-    """A person who raises one or both hands, waves `waves` times at `beat` waves per second, and lowers the hands."""
+    """Joints (T, 22, 3) of a person who raises the hands, waves `waves` times at `beat` waves per second, and lowers the hands.
+
+    `hand` is 'left', 'right' or 'both'; `height` is a key of `HEIGHTS`.
+    """
     return gesture(hand, height, 1, waves / beat + 0.7, 0.6, waves)
 
 
 def gesture(hand: str, height: str, times: int, hold: float, rise: float, waves: int) -> np.ndarray:
-    """A person who raises one or both hands, holds them up or waves, and lowers them.
+    """Joints (T, 22, 3) of a person who raises one or both hands, holds them up or waves, and lowers them.
 
-    The person performs the whole gesture `times` times.
+    The person performs the whole gesture `times` times. For the other arguments, see `raiser` and `waver`.
     """
     seconds = times * (2 * rise + hold + 0.4) + 0.4
     clock = np.arange(round(seconds * FPS)) / FPS
@@ -218,7 +221,7 @@ def gesture(hand: str, height: str, times: int, hold: float, rise: float, waves:
 
 
 def bower(depth: float = 45.0, times: int = 1) -> np.ndarray:
-    """A person who bows `times` times, to `depth` degrees from upright. A bow takes about two seconds."""
+    """Joints (T, 22, 3) of a person who bows `times` times, to `depth` degrees from upright. A bow takes about two seconds."""
     clock = np.arange(round((2.2 * times + 1) * FPS)) / FPS - 0.5
     since = np.where(clock < 2.2 * times, np.maximum(clock, 0) % 2.2, 0)
     pitch = np.radians(depth) * (ease(since / 0.8) - ease((since - 1.2) / 0.8))
@@ -230,7 +233,7 @@ KINDS: dict[str, Callable[..., np.ndarray]] = {"walker": walker, "raiser": raise
 
 
 def random_clip(rng: np.random.Generator) -> tuple[str, np.ndarray]:
-    """Content and joints of a random motion. The content is a key of `prepare.clauses.ACTIONS`."""
+    """Content (name of the action, a key of `prepare.clauses.ACTIONS`) and joints (T, 22, 3) of a random motion."""
     kind, hand = rng.choice(["walk", "walk", "run", "raise", "wave", "bow"]), str(rng.choice(list(HANDS)))
     height = str(rng.choice(["shoulder", "head", "above the head"]))
     suffix = "both-hands" if hand == "both" else f"{hand}-hand"

@@ -46,7 +46,7 @@ class Take:
 
 @dataclass(frozen=True)
 class Clip:
-    """A piece of a take, or its mirror image: one motion of the dataset."""
+    """One motion of the dataset: a part of a capture (`Take`), or the mirror image of such a part."""
 
     name: str
     content: str

@@ -40,7 +40,7 @@ class Stage:
     init: bool = False  # whether the stage starts from the model of the same name in the folder --init
 
     def settings(self, setting: str) -> str:
-        """Return the flags for training length, batch size and learning rate. `setting` is "cpu" or "gpu"."""
+        """Return the command-line flags for training length, batch size and learning rate. `setting` is "cpu" or "gpu"."""
         steps, minutes, batch, rate = getattr(self, setting)
         return f"--max_iters {steps} --max_minutes {minutes} --batch_size {batch} --lr {rate:g}"
 
@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def command(config: TrainWeights, name: str) -> list[str]:
-    """Return the command of a stage as a list of words, without the Python interpreter."""
+    """Return the command that trains the model of the stage `name`, as a list of words without the Python interpreter."""
     from utils.checkpoint import CheckpointFolder
 
     stage = STAGES[name]
@@ -113,7 +113,7 @@ def command(config: TrainWeights, name: str) -> list[str]:
 
 
 def finished(config: TrainWeights, name: str) -> bool:
-    """Whether a stage has taken all its steps."""
+    """Whether the training of the stage `name` has taken all its steps."""
     from utils.checkpoint import CheckpointFolder, read_metadata
 
     latest = CheckpointFolder(config.checkpoints_dir, DATASET, name).weights("latest")
