@@ -65,7 +65,7 @@ EXTRAS = {"Head": HEAD, "Spine1": PLATE, "Hand": HAND, "Foot": FOOT, "ToeBase": 
 
 
 def limbs(skeleton: Skeleton) -> Limbs:
-    """The capsules that draw a body with this skeleton. Capsules between joints do not widen towards their end, so that the neck is thinner than the head."""
+    """Capsules that draw a body. Capsules between joints never widen towards their end, so the neck is thinner than the head."""
     point_indices = {name: skeleton.num_joints + index for index, name in enumerate(extra_points(skeleton))}
     rows: list[tuple[int, int, float, float, str, int]] = []  # start, end, radii, part, joint
 

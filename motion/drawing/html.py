@@ -30,8 +30,9 @@ REACH = 0.25  # metres; maximum distance of an additional point from its joint
 
 
 def write_html(path: str | Path, motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[str]] = ()) -> None:
-    """Write an HTML page with a 3D viewer that shows all motions. If `Motion.locked` is given, the page first shows `Motion.locked`, and users can switch to
-    `Motion.joints`.
+    """Write an HTML page with a 3D viewer that shows all motions.
+
+    If `Motion.locked` is given, the page first shows `Motion.locked`, and users can switch to `Motion.joints`.
 
     `title` defaults to the text of the first motion; `files` lists, for each motion, the files to link to, relative to the page.
     Raises `UserError` if joints are not finite, if their number is not 22 or 21, or if the file cannot be written.
@@ -78,7 +79,7 @@ def skeleton_data(skeleton: Skeleton) -> dict:
 
 
 def motion_data(motion: Motion) -> dict:
-    """A motion as data for the page's script. "stands" lists, for the left and the right foot, the spans of frames in which it stands."""
+    """A motion as data for the page's script. "stands" lists the spans of frames in which each foot stands, left foot first."""
     plain, ik = (None if joints is None else pack(joints, motion.skeleton) for joints in (motion.joints, motion.locked))
     frames, count, _ = motion.joints.shape
     stands = standing_feet(motion.joints, motion.fps, motion.skeleton, motion.contacts)  # (T, 2)

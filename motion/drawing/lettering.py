@@ -23,7 +23,7 @@ PAGE_SECONDS = 2.0  # minimum time for which a page is shown
 
 
 def caption_pages(text: str, width: int, height: int, seconds: float) -> list[np.ndarray]:
-    """Draw `text` as pictures (rows, width, 3) of equal size, at most `height` pixels high, which are shown in turn within `seconds`.
+    """Draw `text` as pictures (rows, width, 3) of equal size, at most `height` pixels high, to be shown in turn for `seconds`.
 
     The font is the largest with which the text fits on one page. If that font would be too small to read, the text is split into
     several pictures, each shown for at least 2 seconds (`PAGE_SECONDS`).
@@ -47,7 +47,7 @@ def paginate(text: str, size: int, width: int, height: int) -> list[list[str]]:
 
 
 def page(lines: list[str], rows: int, size: int, width: int, face: ImageFont.FreeTypeFont) -> np.ndarray:
-    """Draw horizontally centred text as a picture `width` pixels wide and `rows` lines high; `face` is the font, `size` its size."""
+    """Draw centred lines of text as a picture `width` pixels wide and `rows` lines high, in the font `face` of size `size`."""
     picture = Image.new("RGB", (width, 2 * margin(size) + ceil(LINE * size * rows)), SKY)
     draw = ImageDraw.Draw(picture)
     for number, line in enumerate(lines):

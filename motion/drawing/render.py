@@ -64,7 +64,7 @@ class Panel:
         self.scene = Scene(joints, fps, (size, size), top=len(self.pages[0]))
 
     def draw(self, frame: int) -> np.ndarray:
-        """The picture (size, size, 3) of `frame`, or of the last frame if the motion has ended. A bar at the bottom shows the elapsed time."""
+        """The picture (size, size, 3) of `frame`, or of the last frame if the motion has ended. A bar shows the elapsed time."""
         frame = min(frame, self.frames - 1)
         picture = self.scene.draw(frame)
         page = self.pages[frame * len(self.pages) // self.frames]

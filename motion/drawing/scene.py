@@ -80,7 +80,7 @@ class Camera:
         return cls(axes, max(NEAREST, needed.max()), focal, centre, middle)
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pixel coordinates (..., 2), and pixels per metre (...), of points (..., 3) relative to the point that the camera follows."""
+        """Pixel coordinates (..., 2), and pixels per metre (...), of points (..., 3) relative to the point the camera follows."""
         seen = (points - [0, self.height, 0]) @ self.axes.T
         scale = self.focal / (self.distance - seen[..., 2])
         return self.centre + seen[..., :2] * [1, -1] * scale[..., None], scale
@@ -180,7 +180,7 @@ class Scene:
         cv2.polylines(picture, [pixels[: frame + 1 - first]], False, PATH, 3, cv2.LINE_AA, SUBPIXEL)
 
     def draw_footprints(self, picture: np.ndarray, frame: int) -> None:
-        """Draw a footprint wherever a foot has stood up to `frame`, in lighter versions of the colours of the left and right side."""
+        """Draw a footprint wherever a foot has stood up to `frame`, in lighter versions of the colours of left and right."""
         starts, outlines, colours = self.prints
         outlines = outlines - self.followed[frame]  # (P, 28, 3)
         seen = (starts <= frame) & (np.linalg.norm(outlines, axis=-1).max(axis=-1) < self.stage)

@@ -23,7 +23,9 @@ class Turn:
 
 
 def travel(joints: np.ndarray, yaw: np.ndarray) -> tuple[str, float, float]:
-    """Direction, distance in metres, and speed in m/s of the pelvis.
+    """Direction of travel, distance in metres, and speed in m/s of the pelvis; `yaw` (T,) is the facing direction in radians.
+
+    The direction is one of `DIRECTIONS`, such as "forward left", or "in place", or "" if unclear.
 
     Displacements are summed relative to the facing direction, so that walking forward through a turn counts as "forward".
     """
@@ -41,7 +43,10 @@ def travel(joints: np.ndarray, yaw: np.ndarray) -> tuple[str, float, float]:
 
 
 def count_steps(joints: np.ndarray) -> int:
-    """Number of steps: the peaks of the horizontal speed of the feet. Such peaks also occur in running, in which no foot rests."""
+    """Number of steps in joints (T, 22, 3): the peaks of the horizontal speed of the feet.
+
+    Such peaks also occur in running, in which no foot rests.
+    """
     steps = 0
     for ankle, toe in zip(ANKLES, TOES):
         moving = velocity(smooth((joints[:, ankle] + joints[:, toe])[:, [0, 2]] / 2, 1))

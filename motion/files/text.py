@@ -31,7 +31,7 @@ def read_text(source: str | Path | TextIO) -> tuple[str, str]:
 
 
 def check_regular(path: Path) -> None:
-    """Raise `UserError` if a path exists but is not a regular file, or if it is a file of more than `LARGEST` bytes."""
+    """Raise `UserError` if a path exists but is not a regular file, or if it is larger than 2 GiB (`LARGEST`)."""
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: cannot be read (it is not a regular file); give a motion file")
     if path.is_file() and path.stat().st_size > LARGEST:
