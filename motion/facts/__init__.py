@@ -50,7 +50,7 @@ class Facts:
         return tuple(event for event in self.events if event.action == DETECTED_AS.get(action, action))
 
     def span(self, action: str) -> tuple[int, int]:
-        """The frames [start, end) from the first to the last event of an action or, without events, those in which the body moves."""
+        """The frames [start, end) from the first to the last event of an action; without events, those in which the body moves."""
         events = self.of(action)
         return (min(event.start for event in events), max(event.end for event in events)) if events else self.active
 

@@ -77,7 +77,7 @@ MORE_MAPS: dict[str, tuple[JointSource, ...]] = {
 
 
 def all_maps() -> dict[str, tuple[JointSource, ...]]:
-    """All joint maps, keyed by title, in the order in which they are tried. The maps for KIT-ML come first, because files with KIT-ML's
+    """All joint maps, keyed by title, in the order in which they are tried. KIT-ML's come first, because files with KIT-ML's
     skeleton also fit other maps."""
     written = [(f"written{number}", names) for number, names in enumerate(known_names())]  # names in files that this project writes
     return dict([*written[:3], *JOINT_MAPS.items(), *written[3:], *MORE_MAPS.items()])

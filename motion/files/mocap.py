@@ -117,7 +117,7 @@ def cmu_fps(name: str) -> int:
 
 
 def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[list[str], np.ndarray, float | None]:
-    """Read the landmarks (named points) of a capture from Acclaim's two files, the skeleton `asf` and the motion `amc` (paths or text streams).
+    """Read the landmarks (named points) of a capture from Acclaim's two files, the skeleton `asf` and the motion `amc`.
 
     Returns:
         names: "root", then the bones. The position of a bone is its far end.

@@ -39,7 +39,7 @@ def check_regular(path: Path) -> None:
 
 
 def decoded(content: bytes, name: str) -> str:
-    """Decode the bytes of a file. All line ends become \\n; trailing Ctrl-Z and NUL characters are removed."""
+    """Decode the bytes of the file `name`. All line ends become \\n; trailing Ctrl-Z and NUL characters are removed."""
     if content.startswith(POINTER):
         raise UserError(f"{name}: a Git LFS pointer, not the motion itself; fetch it with: git lfs pull")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
