@@ -47,7 +47,7 @@ def action(caption: str) -> str:
 
 
 def side(caption: str) -> tuple[str, ...]:
-    """The sides ("left", "right") that the caption names; ("both",) if it contains an expression for both sides, such as "both" or "two hands"."""
+    """The sides "left" and "right" that the caption names; ("both",) if it names both at once, as in "both" or "two hands"."""
     sides = tuple(name for name, words in SIDES.items() if re.search(words, caption))
     return ("both",) if "both" in sides else sides
 
@@ -70,7 +70,7 @@ def moods(caption: str) -> set[str]:
 
 
 def judge(record: dict) -> dict[str, bool]:
-    """Whether the "action", the "side" and, for clips of Bandai-Namco, the "mood" of the generated caption in `record` are correct."""
+    """Whether "action", "side" and, for clips of Bandai-Namco, "mood" of the generated caption in `record` are correct."""
     caption, references = record["said"].lower(), [text.lower() for text in record["people"]]
     correct = {
         "action": action(caption) == mode(map(action, references)),

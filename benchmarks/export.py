@@ -84,7 +84,7 @@ def seconds(work: Callable[[np.ndarray], object], clips: list[np.ndarray]) -> fl
 
 
 def time_exports(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
-    """Print the times of IK, foot locking and each file format; clips are repeated or cut to 196 frames. `body` (J, 3): rest pose."""
+    """Print the times of IK, of foot locking and of writing each file format; clips are repeated or cut to 196 frames."""
     clips = [np.resize(clip, (FRAMES, *clip.shape[1:])) for clip in clips]
     skeleton = skeleton_for(clips[0].shape[1])
     print(f"{FRAMES} frames, {len(clips)} real clips, {torch.get_num_threads()} threads")
@@ -97,8 +97,8 @@ def time_exports(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
 
 
 def quality(clips: list[np.ndarray], fps: float, body: np.ndarray) -> list[float]:
-    """Return for `clips` the IK error in cm (mean and 95th percentile), foot sliding in cm/s before and after foot locking, and the mean
-    distance in cm by which foot locking displaces the joints outside the legs."""
+    """Return the IK error of clips in cm (mean and 95th percentile), foot sliding in cm/s before and after foot locking, and the
+    mean distance in cm by which foot locking displaces the joints outside the legs."""
     skeleton = skeleton_for(clips[0].shape[1])
     legs = {joint for chain in skeleton.chains[:2] for joint in chain[2:]}
     outside = [joint for joint in range(skeleton.num_joints) if joint not in legs]
@@ -128,8 +128,8 @@ def equal_bones(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
 
 
 def loop_seams(model: TextToMotion, spec: DatasetSpec, number: int) -> None:
-    """Print the changes of position and velocity at the seam of `number` generated loops, and the largest changes between other consecutive
-    frames."""
+    """Print the changes of position and velocity at the seam of `number` generated loops, and the largest changes between other
+    consecutive frames."""
     sampling = SamplingSettings(cond_scale=2.0, res_cond_scale=2.0)
     sizes = []
     for sample, prompt in enumerate((LOOPS * number)[:number]):

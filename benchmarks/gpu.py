@@ -163,7 +163,7 @@ def peak(bench: Bench) -> float:
 
 
 def run_tests(bench: Bench, deadline: float) -> None:
-    """Run each check of `tests/gpu.py` and add its result as a row. Checks after `deadline` are skipped."""
+    """Run each check of `tests/gpu.py` and add its result as a row. A failed check does not stop the others."""
     from tests.gpu import CHECKS
 
     for name, check in CHECKS.items():
@@ -202,7 +202,10 @@ def generation_models(bench: Bench) -> dict[str, nn.Module]:
 
 @torch.no_grad()
 def generate(bench: Bench, models: dict[str, nn.Module], ids: Tensor, tokens: Tensor) -> Tensor:
-    """Generate joints (B, T, J, 3) from the word-piece `ids` (B, 12) of prompts; `tokens` (B,) are lengths in motion tokens. As in the pipeline, only sampling is in bf16."""
+    """Generate joints (B, T, J, 3) from word-piece `ids` (B, 12) of prompts; motion i has `tokens[i]` tokens of 4 frames.
+
+    As in the pipeline, only sampling is in bf16.
+    """
     condition = models["lamp"].condition(ids, torch.full((len(ids),), WORDS, device=bench.device))
     with autocast(bench.device, "auto"):
         base = models["masked"].generate(condition, tokens, time_steps=10, cond_scale=4.0)
@@ -228,7 +231,7 @@ def run_generation(bench: Bench, deadline: float) -> None:
 
 
 def measure_generation(bench: Bench, models: dict[str, nn.Module], size: int, limit: float) -> None:
-    """Measure the generation of a batch of `size` clips. After the first call, the measurement takes at most about `limit` seconds."""
+    """Measure the generation of batches of `size` clips. After the first call, this takes at most about `limit` seconds."""
     ids = torch.randint(5, models["lamp"].config.vocab_size - 1, (size, WORDS), device=bench.device)
     tokens = torch.full((size,), FRAMES // STRIDE, device=bench.device)
     began = time.perf_counter()
@@ -320,7 +323,7 @@ def training_step(bench: Bench, model: nn.Module, batch: dict[str, Tensor]) -> C
 
 
 def run_training(bench: Bench, deadline: float) -> None:
-    """Measure step time, MFU (fraction of the peak FLOP/s) and memory of each model's training, and the minutes per epoch on a dataset of HumanML3D's size."""
+    """Measure step time, MFU and memory of each model's training, and the minutes per epoch on a dataset of HumanML3D's size."""
     matmul_peak = peak(bench)
     bench.row("training", "bf16 matmul peak", tflops=matmul_peak / 1e12)
     for number, (name, model, batch) in enumerate(stages(bench)):
@@ -335,7 +338,7 @@ def run_training(bench: Bench, deadline: float) -> None:
 def measure_training(
     bench: Bench, name: str, model: nn.Module, batch: dict[str, Tensor], limit: float, matmul_peak: float
 ) -> None:
-    """Measure the training of one model. After the first step, the measurement takes at most about `limit` seconds. `matmul_peak` is in FLOP/s."""
+    """Measure the training of one model. After the first step, this takes about `limit` seconds at most. `matmul_peak`: FLOP/s."""
     size, step = len(next(iter(batch.values()))), training_step(bench, model, batch)
     memory(bench)
     with FlopCounterMode(display=False) as flops:

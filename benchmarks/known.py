@@ -78,8 +78,10 @@ def area_under_curve(inside: np.ndarray, outside: np.ndarray) -> float:
 
 
 def calibrate(knowledge: Knowledge, prompts: list[Prompt]) -> dict:
-    """Return the calibration (weights and bias of the score of a prompt), fitted on the half "calibrate" of the prompts. Prompts of the side `thin` are not used, and neither
-    are prompts that fail the language check."""
+    """Return the calibration (weights and bias of a prompt's score), fitted on the half "calibrate" of the prompts.
+
+    Prompts of the side "thin" are not used, and neither are prompts that fail the language check.
+    """
     used = [p for p in prompts if p.half == "calibrate" and p.side != "thin" and not language_fault(p.text, knowledge.stems)]
     features = np.array([knowledge.features(prompt.text)[0] for prompt in used])
     return {"features": FEATURES, **fit(features, np.array([prompt.side == "inside" for prompt in used]))}

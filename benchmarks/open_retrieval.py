@@ -49,7 +49,7 @@ def action_and_mood(name: str) -> tuple[str, str] | None:
 
 
 def cmu_clips(names: Sequence[str], root: Path) -> list[int]:
-    """Return the indices in `names` of CMU's test clips with human captions, which `test_cmu.txt` in the dataset folder `root` lists."""
+    """Return the indices in `names` of CMU's clips with human captions, which `test_cmu.txt` in the dataset folder `root` lists."""
     listed = root / "test_cmu.txt"
     cmu = set(listed_names(listed)) if listed.is_file() else set()
     return [index for index, name in enumerate(names) if name in cmu]
@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def report(title: str, gallery: Gallery) -> None:
-    """Print the recall for a gallery (motions and captions to compare), and how often the best captions have the right action and mood."""
+    """Print the recall for a gallery (motions with captions), and how often the best captions have the right action and mood."""
     print(f"\n{title}: {len(gallery.clips)} clips, {len(gallery.texts)} distinct captions")
     print(*retrieval_table(evaluate_retrieval(gallery, PROTOCOLS)), sep="\n")
     print(*filter(None, (accuracy(gallery, name) for name in PROTOCOLS)), sep="\n")

@@ -82,7 +82,7 @@ def check_edits(model: TextToMotion, args: Obedience) -> tuple[dict, list[str]]:
 
 
 def edited(model: TextToMotion, case: Edit, sample: int, options: dict) -> tuple[bool, bool]:
-    """Generate and edit one motion; return whether the action happens in the requested section, and whether the seams are smooth."""
+    """Generate and edit one motion; return whether the action happens in the requested section, and whether seams are smooth."""
     source, _ = model.generate([case.start], torch.tensor([case.source]), options["sampling"], first_sample=sample)
     sections = [case.section] if case.section else []
     added = {"before": case.before, "after": case.after}
