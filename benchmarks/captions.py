@@ -1,4 +1,4 @@
-"""Accuracy of captions on `open`: `python -m benchmarks.captions checkpoints/open/m2t/eval/captioning.json`.
+"""Accuracy of captions on the dataset `open`: `python -m benchmarks.captions checkpoints/open/m2t/eval/captioning.json`.
 
 This module reads the results of M2T_eval.py. The action (or side) of a generated caption is correct if it is the most common action
 (or side) among the clip's reference captions. The mood is evaluated only for clips of Bandai-Namco, whose names contain the style.

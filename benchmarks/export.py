@@ -55,7 +55,7 @@ PROMPTS = Path(__file__).parent.parent / "assets" / "text_prompt.txt"
 
 def motions(spec: DatasetSpec, model: TextToMotion, number: int) -> dict[str, list[np.ndarray]]:
     """Return three lists of clips (T, J, 3) in metres: real clips, evenly spread over the test split, their reconstructions, and
-    generated clips. The lists are keyed by these three kinds of clips."""
+    generated clips. The keys of the lists are "real", "reconstructed" and "generated"."""
     store = MotionStore(spec)
     names = store.split("test")
     clips = store.clips([names[index] for index in np.linspace(0, len(names) - 1, number).astype(int)])

@@ -63,7 +63,7 @@ def peak(dtype: torch.dtype) -> float:
 
 
 def measure(size: int, rounds: int) -> None:
-    """Measure and print the time to generate a batch of `size` motions, as the median over `rounds` runs per setting."""
+    """Measure and print the time to generate `size` motions at once: the median of `rounds` runs, for each of the `SETTINGS`."""
     generate, default, times = generator(size), models.linear.ONEDNN, {name: [] for name in SETTINGS}
     models.linear.ONEDNN = False  # FlopCounterMode does not count oneDNN's matrix products
     with FlopCounterMode(display=False) as flops:

@@ -39,8 +39,8 @@ RIDGE = 0.02  # L2 penalty of the logistic regression, whose input features are 
 class Prompt(NamedTuple):
     """A labelled prompt.
 
-    `side` is "inside" (similar to training captions), "outside" (an action without training data) or "thin" (an action with little
-    training data). `kind` divides outside prompts. `half` is "calibrate" (used to fit) or "report" (used to test).
+    `side` is "inside" (paraphrases the training data), "outside" (an action without training data) or "thin" (an action with
+    little training data). `kind` divides outside prompts. `half` is "calibrate" (used to fit) or "report" (used to test).
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""Retrieval with LaMP on `open`: `python -m benchmarks.open_retrieval --name lamp`.
+"""Retrieval with LaMP on the dataset `open`: `python -m benchmarks.open_retrieval --name lamp`.
 
 This module prints R@k among all clips and in batches of 32, for the splits `test` and `test_unseen`. The combinations of action and
 mood in `test_unseen` do not occur in the training data. Results for CMU's clips with human captions (`test_cmu.txt`) are also
@@ -71,7 +71,6 @@ def accuracy(gallery: Gallery, protocol: str) -> str:
     """A line of text: how often the best caption has the right action and mood.
 
     The protocol, "all" or "batches", determines whether each motion is compared with all captions or within a batch of 32.
-
     Only clips of Bandai-Namco's second dataset are counted. Without such clips, the line is empty.
     """
     names = gallery.clips.names

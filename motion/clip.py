@@ -57,7 +57,7 @@ class Motion:
 
     @property
     def skeleton(self) -> Skeleton:
-        """Names, parents and bone lengths of the joints. Raises `UserError` unless the motion has 22 or 21 joints."""
+        """The skeleton (names and parents of the joints, …). Raises `UserError` unless the motion has 22 or 21 joints."""
         return skeleton_for(self.joints.shape[1])
 
     @property

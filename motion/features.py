@@ -80,9 +80,9 @@ def across_to_forward(across: Tensor) -> Tensor:
 
 
 def gaussian_smoothing(frames: int, like: Tensor) -> Tensor:
-    """The matrix (T, T), with T = `frames`, that smooths values along time with the weights of `gaussian_taps`.
+    """The matrix (T, T), with T = `frames`, that smooths values along time by `gaussian_taps`; dtype and device as `like`.
 
-    Beyond the ends, the first or last value is repeated. The matrix has the dtype and the device of `like`.
+    Beyond the ends, the first or last value is repeated.
     """
     weights = gaussian_taps(like)
     rows = torch.arange(frames, device=like.device)[:, None]
@@ -102,10 +102,8 @@ def smoothed(values: Tensor) -> Tensor:
 
 
 def gaussian_taps(like: Tensor) -> Tensor:
-    """Weights (with sum 1, on the device of `like`) of the Gaussian that smooths facing directions.
-
-    Its standard deviation is 20 frames (`SMOOTHING`); the weights cover 4 standard deviations on each side.
-    """
+    """Weights, with sum 1, of the Gaussian that smooths facing directions, from -4 to 4 standard deviations of 20 frames, on the
+    device of `like`."""
     taps = torch.arange(-4 * SMOOTHING, 4 * SMOOTHING + 1, device=like.device, dtype=torch.float64)
     weights = torch.exp(-0.5 * (taps / SMOOTHING) ** 2)
     return weights / weights.sum()

@@ -47,7 +47,7 @@ TOLERATED = 0.01  # m; a stance with a shorter slide is not released
 
 
 class Locked(NamedTuple):
-    """Joints (T, J, 3) with locked feet; `sliding` (T - 1, 2): where the left or right foot stands but could not be locked."""
+    """Joints (T, J, 3) after foot locking; `sliding` (T - 1, 2): where the left or right foot stands but could not be locked."""
 
     joints: ndarray
     sliding: ndarray
@@ -91,7 +91,7 @@ def lock(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: nda
 def standing(joints: ndarray, skeleton: Skeleton, fps: float, contacts: ndarray | None = None) -> ndarray:
     """Which heels and toes, in the order of `Skeleton.feet`, stand between each frame and the next: (T - 1, 4) bool.
 
-    If foot `contacts` (T or T - 1, 4) are given, heels and toes stand only where these exceed 0.5, or in short gaps between.
+    If foot `contacts` (T or T - 1, 4) are given, heels and toes stand only where their contact exceeds 0.5, or in short gaps.
     """
     feet = joints[:, skeleton.feet]
     low = feet[:-1, :, 1] < np.tile(HEIGHTS, 2)

@@ -26,7 +26,7 @@ def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body:
 
     `kind` is "fitted" (bone lengths of the clip), "symmetric" (the same, averaged over left and right) or "standard", the rest pose
     `body` (J, 3), by default `standard_rest`. Datasets without a standard body (KIT) use "symmetric" instead of "standard". If
-    symmetric bone lengths are within 10 % (`SAME_BODY`) of the dataset's, the dataset's are used.
+    symmetric bone lengths differ from the dataset's by less than 10 % in total (`SAME_BODY`), the dataset's are used.
     """
     fitted = fitted_rest(joints, skeleton)
     if kind == "fitted":

@@ -123,12 +123,12 @@ def together(first: str, second: str, minimum: float = 0.8) -> Condition:
 
 
 def ends(state: Callable[[Body], np.ndarray]) -> Condition:
-    """Return a function that checks whether a motion ends in a posture: `state` (T,) is true in most of the last 8 frames."""
+    """Return a function that checks whether a mask (T,), which `state` computes, is true in most of the last 8 frames."""
     return lambda body: bool(state(body)[-EDGE:].mean() > 0.6)
 
 
 def begins(state: Callable[[Body], np.ndarray]) -> Condition:
-    """Return a function that checks whether a motion begins in a posture: `state` (T,) is true in most of the first 8 frames."""
+    """Return a function that checks whether a mask (T,), which `state` computes, is true in most of the first 8 frames."""
     return lambda body: bool(state(body)[:EDGE].mean() > 0.6)
 
 

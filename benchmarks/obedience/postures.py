@@ -129,7 +129,7 @@ def hops(body: Body) -> list[Span]:
 
 
 def jumping_jacks(body: Body) -> list[Span]:
-    """Detect jumping jacks: feet apart with arms up, and less than a second before and after, feet together with arms down."""
+    """Detect jumping jacks: feet apart with arms up, and within a second before and after, feet together with arms down."""
     apart = smooth(length(body.joints[:, ANKLES[0]] - body.joints[:, ANKLES[1]]), 1)
     arms = smooth(body.reach[..., 1].mean(1), 1)
     closed = (apart < 0.4) & (arms < -0.3)

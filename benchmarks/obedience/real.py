@@ -70,7 +70,7 @@ def related(names: frozenset[str]) -> set[str]:
 
 
 def check_judges(folders: list[Path]) -> tuple[dict, list[str]]:
-    """Check all judges (detectors of actions) on the sections of real.csv. Return the results for JSON, and the lines of a table.
+    """Check all judges (detectors of actions) on the labelled captures in real.csv. Return results for JSON, and lines of a table.
 
     For each judge, the table has the number of accepted sections that show its action, and the number of accepted sections that do
     not show its action.

@@ -116,10 +116,8 @@ def limbs(skeleton: Skeleton) -> Limbs:
 def extra_points(skeleton: Skeleton) -> dict[str, tuple[int, tuple[float, float, float]]]:
     """The points of the drawn body that are not joints, keyed by names such as "LeftHand.palm".
 
-    Each value is a joint index and an offset from this joint, in metres, along the left, up and front axes of the bone that ends in
-    the joint (`bone_frame`).
-
-    Toe points are defined for the right foot and mirrored for the left foot, because the big toe is on the inside.
+    Each value is a joint index and an offset from this joint, in metres, along the axes of `bone_frame`. Toe points are
+    defined for the right foot and mirrored for the left foot, because the big toe is on the inside.
     """
     points = {}
     for joint, bone in enumerate(skeleton.bones):
@@ -140,10 +138,7 @@ def body_points(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def bone_frame(joints: np.ndarray, skeleton: Skeleton, joint: int) -> np.ndarray:
-    """The left, up and front axes, in rows (T, 3, 3), of the bone that ends in `joint`.
-
-    Up points along the bone, front in the direction of the chest or foot.
-    """
+    """Left, up and front axes, in rows (T, 3, 3), of the bone to `joint`: up along the bone, front as the chest or foot points."""
     index = skeleton.bones.index
     left = unit(joints[:, index("LeftArm")] - joints[:, index("RightArm")])
     spine = unit(joints[:, index("Neck")] - joints[:, 0])

@@ -39,7 +39,10 @@ def caption_pages(text: str, width: int, height: int, seconds: float) -> list[np
 
 
 def paginate(text: str, size: int, width: int, height: int) -> list[list[str]]:
-    """Split a text in font size `size` into lines, and the lines into as few pages of `width` × `height` pixels as possible."""
+    """Split a text in font size `size` into lines, and the lines into pages of similar length.
+
+    There are as few pages of at most `width` × `height` pixels as possible.
+    """
     lines = wrap(text, font(size, text), width - 2 * margin(size))
     limit = max(1, int((height - 2 * margin(size) - 1) / (LINE * size)))  # lines that fit on a page
     per_page = ceil(len(lines) / ceil(len(lines) / limit))

@@ -63,10 +63,8 @@ class Camera:
 
     @classmethod
     def fitting(cls, points: np.ndarray, size: tuple[int, int], top: int) -> Camera:
-        """The camera that shows all `points` (..., 3), given relative to the point on the floor that the camera follows.
-
-        In pictures of `size` (width, height) in pixels, no point is in the first `top` rows.
-        """
+        """The camera that shows all `points` (..., 3), relative to the point it follows, in a picture of `size` (width, height)
+        pixels, below the first `top` rows."""
         back = np.array([np.sin(AZIMUTH) * np.cos(ELEVATION), np.sin(ELEVATION), np.cos(AZIMUTH) * np.cos(ELEVATION)])
         right = np.array([np.cos(AZIMUTH), 0.0, -np.sin(AZIMUTH)])
         axes = np.stack((right, np.cross(back, right), back))
@@ -86,10 +84,8 @@ class Camera:
         return self.centre + seen[..., :2] * [1, -1] * scale[..., None], scale
 
     def floor(self, size: tuple[int, int]) -> np.ndarray:
-        """Distance (height, width), in metres, of the floor seen at each pixel from the point that the camera follows.
-
-        The distance is infinite for the sky. `size` is the (width, height) of the picture.
-        """
+        """Distance (height, width), in metres, of the floor seen at each pixel from the point that the camera follows; infinite
+        for the sky. `size` is (width, height)."""
         width, height = size
         x, y = np.meshgrid(np.arange(width) - self.centre[0], self.centre[1] - np.arange(height))
         rays = np.stack((x, y, np.full_like(x, -self.focal)), axis=-1) @ self.axes

@@ -80,7 +80,7 @@ class FileMotion(Motion):
 
 
 def read_motion(path: str | Path, options: InputOptions = AS_STATED) -> FileMotion:
-    """Read the motion in a file as joints in metres, Y up, at the file's frame rate.
+    """Read the motion in a file as joints in metres, Y up. `options` override what the file states.
 
     Raises `UserError` if the file is missing, damaged or of unknown format, or if no joint map fits its skeleton.
     """

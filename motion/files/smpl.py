@@ -129,7 +129,7 @@ def text_of(array: np.ndarray) -> str:
 
 
 def body_model(smpl: str | Path | None, gender: str = "neutral") -> BodyModel:
-    """The body model in the file `smpl` or, if `smpl` is a folder, in its <gender>/model.npz. None: a T-pose."""
+    """The body model in the file `smpl` or, if `smpl` is a folder, in its <gender>/model.npz; None: a T-pose."""
     if smpl is None:
         note_no_model()
         return uniform_body()
