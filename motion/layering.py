@@ -33,13 +33,13 @@ def to_bones(joints: ndarray) -> ndarray:
 
 
 def across(joints: ndarray) -> ndarray:
-    """Vector from the person's right to their left side, (..., 3)."""
+    """Vector (..., 3) from the right to the left side of a person with joints (..., 22, 3)."""
     right = joints[..., HIPS[1], :] + joints[..., SHOULDERS[1], :]
     return joints[..., HIPS[0], :] + joints[..., SHOULDERS[0], :] - right
 
 
 def trunk(joints: ndarray) -> ndarray:
-    """Axes (..., 3, 3) of the trunk in columns: left, up, front."""
+    """Axes (..., 3, 3) of the trunk of joints (..., 22, 3), in columns: left, up, front."""
     up = unit(joints[..., NECK, :] - joints[..., PELVIS, :])
     front = unit(np.cross(across(joints), up))
     return np.stack([np.cross(up, front), up, front], axis=-1)

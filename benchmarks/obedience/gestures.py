@@ -165,7 +165,7 @@ def dribbles(body: Body, side: int) -> list[Span]:
 
 
 def circles_the_arms(body: Body) -> list[Span]:
-    """Detect circling the arms: in side view, each hand circles its shoulder by 200° or more, and both together by 480°."""
+    """Detect circling the arms: in side view, each hand circles its shoulder by at least 200°, both together by at least 480°."""
     angles = np.degrees(np.unwrap(np.arctan2(body.reach[..., 1], body.reach[..., 2]), axis=0))
     turned = angles[-1] - angles[0]
     return [Span(0, len(body))] if abs(turned.sum()) >= 480 and np.abs(turned).min() >= 200 else []

@@ -141,7 +141,7 @@ def arm_circles(frames: Frames) -> list[Event]:
 
 
 def elbows_to_knees(frames: Frames) -> list[Event]:
-    """Detect elbows to knees: an elbow touches the lifted knee of the other side."""
+    """Detect that an elbow touches the lifted knee of the other side."""
     events = []
     for side, elbow, knee in zip(SIDES, ELBOWS, reversed(KNEES)):
         gap = np.linalg.norm(smooth(frames.joints[:, elbow] - frames.joints[:, knee], 0.7), axis=-1)

@@ -92,7 +92,7 @@ def unit(v: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Frames:
-    """Measurements of every frame of one clip."""
+    """Measurements of every frame of one clip: joints in the axes of the body, heights, angles, speed, balance."""
 
     joints: np.ndarray  # (T, 22, 3), world
     yaw: np.ndarray  # (T,) radians

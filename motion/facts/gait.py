@@ -16,7 +16,7 @@ DIRECTIONS = (  # sectors of 45°: the first is straight ahead, the next ones fo
 
 @dataclass(frozen=True)
 class Turn:
-    """A turn to one side."""
+    """A turn to one side: its angle in `degrees`, left positive, and `when` half of it is done, as a fraction of the clip."""
 
     degrees: float  # left positive
     when: float  # time at which half of the turn is done, as a fraction of the clip

@@ -29,7 +29,7 @@ FLOAT = 5126
 def read_gltf(path: Path, joint_map: str | Path | None = None) -> Raw:
     """Read the joints of the motion in a `.glb` or `.gltf` file, in metres, Y up. Raises `UserError` if it has no animation.
 
-    `joint_map` is a JSON file that maps the nodes to joints; by default, a built-in map is chosen.
+    `joint_map` is a JSON file that defines each joint by nodes of the scene; by default, a built-in map is chosen.
     """
     try:
         document, buffers = parts_of(path)

@@ -16,7 +16,7 @@ SHOWN = 12  # number of joints that an error message lists
 
 
 def read_tree(path: Path, joint_map: str | Path | None = None) -> Raw:
-    """Read the joints of the motion in a `.bvh` file. `joint_map` is a JSON file; by default, a built-in map is chosen."""
+    """Read the motion in a `.bvh` file as 22 or 21 joints. They are defined by the JSON file `joint_map` or by a built-in map."""
     return joints_of_tree(read_bvh(path), str(path), joint_map)
 
 
