@@ -1,4 +1,4 @@
-"""Accuracy of captions on `open`: `python -m benchmarks.captions checkpoints/open/m2t/eval/captioning.json`.
+"""Accuracy of captions on the dataset `open`: `python -m benchmarks.captions checkpoints/open/m2t/eval/captioning.json`.
 
 This module reads the results of M2T_eval.py. The action (or side) of a generated caption is correct if it is the most common action
 (or side) among the clip's reference captions. The mood is evaluated only for clips of Bandai-Namco, whose names contain the style.
@@ -41,19 +41,19 @@ SIDES = {"left": r"\bleft\b", "right": r"\bright\b", "both": r"\bboth\b|\b(two|h
 
 
 def action(caption: str) -> str:
-    """The action that the caption names; "other" if the caption names none of `ACTIONS`."""
+    """The action that the caption names, such as "kick"; "other" if it names none of the actions in `ACTIONS`."""
     plain = caption.replace("as if dancing to music", "")  # describes a mood, not an action
     return next((name for name, words in ACTIONS.items() if re.search(words, plain)), "other")
 
 
 def side(caption: str) -> tuple[str, ...]:
-    """The sides that the caption names; ("both",) if it contains an expression for both sides, such as "both" or "two hands"."""
+    """The sides "left" and "right" that the caption names; ("both",) if it names both at once, as in "both" or "two hands"."""
     sides = tuple(name for name, words in SIDES.items() if re.search(words, caption))
     return ("both",) if "both" in sides else sides
 
 
 def phrase(words: str) -> str:
-    """Return a regular expression for a phrase. Placeholders in braces match any words."""
+    """Return a regular expression that matches the phrase `words`. Placeholders in braces match any words."""
     return r"\b" + re.sub(r"\\{.*?\\}", r".+?", re.escape(words.lstrip(", "))) + r"\b"
 
 
@@ -65,12 +65,12 @@ MOOD_WORDS = {
 
 
 def moods(caption: str) -> set[str]:
-    """The moods that the caption expresses."""
+    """The moods, such as "sad" or "proud", that the caption expresses."""
     return {name for name, words in MOOD_WORDS.items() if words.search(caption)}
 
 
 def judge(record: dict) -> dict[str, bool]:
-    """Whether the "action", the "side" and, for clips of Bandai-Namco, the "mood" of a generated caption are correct."""
+    """Whether "action", "side" and, for clips of Bandai-Namco, "mood" of the generated caption in `record` are correct."""
     caption, references = record["said"].lower(), [text.lower() for text in record["people"]]
     correct = {
         "action": action(caption) == mode(map(action, references)),

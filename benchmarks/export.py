@@ -55,7 +55,7 @@ PROMPTS = Path(__file__).parent.parent / "assets" / "text_prompt.txt"
 
 def motions(spec: DatasetSpec, model: TextToMotion, number: int) -> dict[str, list[np.ndarray]]:
     """Return three lists of clips (T, J, 3) in metres: real clips, evenly spread over the test split, their reconstructions, and
-    generated clips. The keys of the result name the kind of clip."""
+    generated clips. The keys of the lists are "real", "reconstructed" and "generated"."""
     store = MotionStore(spec)
     names = store.split("test")
     clips = store.clips([names[index] for index in np.linspace(0, len(names) - 1, number).astype(int)])
@@ -78,13 +78,13 @@ def cut(joints: torch.Tensor, lengths: torch.Tensor) -> list[np.ndarray]:
 
 
 def seconds(work: Callable[[np.ndarray], object], clips: list[np.ndarray]) -> float:
-    """Median time of `work(clip)` in seconds, after one warm-up call."""
+    """Median time of `work(clip)` over the clips, in seconds, after one warm-up call."""
     work(clips[0])
     return statistics.median(timed(partial(work, clip))[1] for clip in clips)
 
 
 def time_exports(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
-    """Print the time of each step and format; clips are repeated or cut to `FRAMES` frames."""
+    """Print the times of IK, of foot locking and of writing each file format; clips are repeated or cut to 196 frames."""
     clips = [np.resize(clip, (FRAMES, *clip.shape[1:])) for clip in clips]
     skeleton = skeleton_for(clips[0].shape[1])
     print(f"{FRAMES} frames, {len(clips)} real clips, {torch.get_num_threads()} threads")
@@ -97,8 +97,8 @@ def time_exports(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
 
 
 def quality(clips: list[np.ndarray], fps: float, body: np.ndarray) -> list[float]:
-    """Return the IK error in cm (mean and 95th percentile), foot sliding in cm/s before and after foot locking, and the mean
-    distance in cm by which foot locking displaces the joints outside the legs."""
+    """Return the IK error of clips in cm (mean and 95th percentile), foot sliding in cm/s before and after foot locking, and the
+    mean distance in cm by which foot locking displaces the joints outside the legs."""
     skeleton = skeleton_for(clips[0].shape[1])
     legs = {joint for chain in skeleton.chains[:2] for joint in chain[2:]}
     outside = [joint for joint in range(skeleton.num_joints) if joint not in legs]
@@ -128,8 +128,8 @@ def equal_bones(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
 
 
 def loop_seams(model: TextToMotion, spec: DatasetSpec, number: int) -> None:
-    """Print the changes of position and velocity at the seam of generated loops, and the largest changes between other consecutive
-    frames."""
+    """Print the changes of position and velocity at the seam of `number` generated loops, and the largest changes between other
+    consecutive frames."""
     sampling = SamplingSettings(cond_scale=2.0, res_cond_scale=2.0)
     sizes = []
     for sample, prompt in enumerate((LOOPS * number)[:number]):

@@ -37,7 +37,7 @@ CPU = torch.device("cpu")
 
 
 def generator(size: int) -> Callable[[str], None]:
-    """Return a function that takes a precision and generates `size` motions in this precision."""
+    """Return a function that takes a precision ("fp32" or "bf16") and generates `size` motions in this precision."""
     torch.manual_seed(0)
     masked = MaskedTransformer(MaskedConfig(cond_dim=WIDTH, latent_dim=384, n_heads=6, attention="full")).eval()
     residual = ResidualTransformer(ResidualConfig(cond_dim=WIDTH)).eval()
@@ -63,7 +63,7 @@ def peak(dtype: torch.dtype) -> float:
 
 
 def measure(size: int, rounds: int) -> None:
-    """Measure and print one batch size."""
+    """Measure and print the time to generate `size` motions at once: the median of `rounds` runs, for each of the `SETTINGS`."""
     generate, default, times = generator(size), models.linear.ONEDNN, {name: [] for name in SETTINGS}
     models.linear.ONEDNN = False  # FlopCounterMode does not count oneDNN's matrix products
     with FlopCounterMode(display=False) as flops:

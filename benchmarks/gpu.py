@@ -79,7 +79,7 @@ class Bench:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def row(self, part: str, name: str, **values: Any) -> None:
-        """Print a result row and append it to the output file."""
+        """Print one result row (part of the benchmark, name of the measurement, values) and append it to the output file."""
         device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
         self.rows.append({"part": part, "name": name, "device": device, **values})
         with self.output.open("a", encoding="utf-8") as file:
@@ -92,7 +92,7 @@ class Bench:
             torch.cuda.synchronize()
 
     def seconds(self, work: Callable[[], Any], limit: float) -> float:
-        """Median seconds per call of `work`, over up to `STEPS` calls after a warm-up; stops after about `limit` seconds."""
+        """Median seconds per call of `work`, over up to 30 calls (`STEPS`) after a warm-up; stops after about `limit` seconds."""
         began, durations = time.perf_counter(), []
         for number in range(2 if self.tiny else WARM_UP + STEPS):
             self.wait()
@@ -107,7 +107,7 @@ class Bench:
         return median(durations)
 
     def compiled(self, *models: nn.Module) -> None:
-        """With --compile, compile the models' transformers in place."""
+        """With --compile, compile each model in place or, if it has an `encoder`, only this encoder."""
         for model in models:
             if self.compiles:
                 getattr(model, "encoder", model).compile()
@@ -135,7 +135,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def one_row(bench: Bench, part: str, name: str) -> Iterator[None]:
-    """Add a row with the result "out of time" or "out of memory" if the `with` block runs out of time or memory."""
+    """Add a result row with "out of time" or "out of memory" if the `with` block runs out of time or memory."""
     try:
         yield
     except OutOfTime:
@@ -147,7 +147,7 @@ def one_row(bench: Bench, part: str, name: str) -> Iterator[None]:
 
 
 def line(row: dict[str, Any]) -> str:
-    """Format a row as one line of text."""
+    """Format a result row as one line of text."""
     values = (f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in list(row.items())[3:])
     return f"{row['part']:<12}{row['name']:<26}" + "  ".join(values)
 
@@ -163,7 +163,7 @@ def peak(bench: Bench) -> float:
 
 
 def run_tests(bench: Bench, deadline: float) -> None:
-    """Run each check of `tests/gpu.py` and add its result as a row. A failed check does not stop the other checks."""
+    """Run each check of `tests/gpu.py` and add its result as a row. A failed check does not stop the others."""
     from tests.gpu import CHECKS
 
     for name, check in CHECKS.items():
@@ -202,7 +202,10 @@ def generation_models(bench: Bench) -> dict[str, nn.Module]:
 
 @torch.no_grad()
 def generate(bench: Bench, models: dict[str, nn.Module], ids: Tensor, tokens: Tensor) -> Tensor:
-    """Generate joints (B, T, J, 3) from the token ids (B, WORDS) of B prompts. As in the pipeline, only sampling is in bf16."""
+    """Generate joints (B, T, J, 3) from word-piece `ids` (B, 12) of prompts; motion i has `tokens[i]` tokens of 4 frames.
+
+    As in the pipeline, only sampling is in bf16.
+    """
     condition = models["lamp"].condition(ids, torch.full((len(ids),), WORDS, device=bench.device))
     with autocast(bench.device, "auto"):
         base = models["masked"].generate(condition, tokens, time_steps=10, cond_scale=4.0)
@@ -211,7 +214,7 @@ def generate(bench: Bench, models: dict[str, nn.Module], ids: Tensor, tokens: Te
 
 
 def run_generation(bench: Bench, deadline: float) -> None:
-    """Measure clips per second by batch size, then an evaluation with as many clips as HumanML3D's test split."""
+    """Measure clips per second for several batch sizes, then an evaluation with as many clips as HumanML3D's test split."""
     models, largest = generation_models(bench), 0
     for size in (1, 2) if bench.tiny else (1, 32, 256, 1024):
         if (remaining := deadline - time.perf_counter()) < 5:
@@ -228,7 +231,7 @@ def run_generation(bench: Bench, deadline: float) -> None:
 
 
 def measure_generation(bench: Bench, models: dict[str, nn.Module], size: int, limit: float) -> None:
-    """Measure one batch size. After the first call, the measurement takes at most about `limit` seconds."""
+    """Measure the generation of batches of `size` clips. After the first call, this takes at most about `limit` seconds."""
     ids = torch.randint(5, models["lamp"].config.vocab_size - 1, (size, WORDS), device=bench.device)
     tokens = torch.full((size,), FRAMES // STRIDE, device=bench.device)
     began = time.perf_counter()
@@ -241,7 +244,7 @@ def measure_generation(bench: Bench, models: dict[str, nn.Module], size: int, li
 
 
 def run_evaluation(bench: Bench, models: dict[str, nn.Module], size: int) -> None:
-    """Measure one evaluation pass: generation, embedding, FID, R-precision and MM-Dist."""
+    """Measure one evaluation in batches of `size` clips: generation, embedding, FID, R-precision and MM-Dist."""
     count, config = (64, TINY_EVALUATOR) if bench.tiny else (EVALUATED, {})
     judge = fused(Evaluator(EvaluatorConfig(**config)).eval()).to(bench.device)
     vocabulary = models["lamp"].config.vocab_size - 1
@@ -274,7 +277,7 @@ def memory(bench: Bench) -> float:
 
 
 def stages(bench: Bench) -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
-    """Yield (name, model, batch) of each training stage, with the papers' model sizes and batch sizes."""
+    """Yield (name, model, batch) of each training stage (each model to train), with the papers' model sizes and batch sizes."""
     tiny, tokens = bench.tiny, FRAMES // STRIDE
     K, width = (16, 16) if tiny else (512, 768)
     sizes = {"cond_dim": width, **(TINY_TRANSFORMER if tiny else {})}
@@ -320,7 +323,7 @@ def training_step(bench: Bench, model: nn.Module, batch: dict[str, Tensor]) -> C
 
 
 def run_training(bench: Bench, deadline: float) -> None:
-    """Measure step time, MFU and memory of each stage, and the minutes per epoch on a dataset of HumanML3D's size."""
+    """Measure step time, MFU and memory of each model's training, and the minutes per epoch on a dataset of HumanML3D's size."""
     matmul_peak = peak(bench)
     bench.row("training", "bf16 matmul peak", tflops=matmul_peak / 1e12)
     for number, (name, model, batch) in enumerate(stages(bench)):
@@ -335,7 +338,7 @@ def run_training(bench: Bench, deadline: float) -> None:
 def measure_training(
     bench: Bench, name: str, model: nn.Module, batch: dict[str, Tensor], limit: float, matmul_peak: float
 ) -> None:
-    """Measure one stage. After the first step, the measurement takes at most about `limit` seconds. `matmul_peak` is in FLOP/s."""
+    """Measure the training of one model. After the first step, this takes about `limit` seconds at most. `matmul_peak`: FLOP/s."""
     size, step = len(next(iter(batch.values()))), training_step(bench, model, batch)
     memory(bench)
     with FlopCounterMode(display=False) as flops:

@@ -37,7 +37,11 @@ RIDGE = 0.02  # L2 penalty of the logistic regression, whose input features are 
 
 
 class Prompt(NamedTuple):
-    """A labelled prompt. `side` is inside, outside or thin; `kind` divides outside prompts; `half` is calibrate or report."""
+    """A labelled prompt.
+
+    `side` is "inside" (paraphrases the training data), "outside" (an action without training data) or "thin" (an action with
+    little training data). `kind` divides outside prompts. `half` is "calibrate" (used to fit) or "report" (used to test).
+    """
 
     text: str
     side: str
@@ -74,15 +78,17 @@ def area_under_curve(inside: np.ndarray, outside: np.ndarray) -> float:
 
 
 def calibrate(knowledge: Knowledge, prompts: list[Prompt]) -> dict:
-    """Return the calibration, fitted on the prompts of the half `calibrate`. Prompts of the side `thin` are not used, and neither
-    are prompts that fail the language check."""
+    """Return the calibration (weights and bias of a prompt's score), fitted on the half "calibrate" of the prompts.
+
+    Prompts of the side "thin" are not used, and neither are prompts that fail the language check.
+    """
     used = [p for p in prompts if p.half == "calibrate" and p.side != "thin" and not language_fault(p.text, knowledge.stems)]
     features = np.array([knowledge.features(prompt.text)[0] for prompt in used])
     return {"features": FEATURES, **fit(features, np.array([prompt.side == "inside" for prompt in used]))}
 
 
 def measure(knowledge: Knowledge, prompts: list[Prompt]) -> tuple[dict, list[str]]:
-    """Return results for JSON, and lines of text that list the misclassified prompts and then a summary."""
+    """Score the prompts; return results for JSON, and lines of text that list the misclassified prompts and then a summary."""
     scores, noted, lines = defaultdict(list), defaultdict(list), []
     for prompt in prompts:
         known = knowledge(prompt.text)

@@ -1,4 +1,4 @@
-"""Retrieval with LaMP on `open`: `python -m benchmarks.open_retrieval --name lamp`.
+"""Retrieval with LaMP on the dataset `open`: `python -m benchmarks.open_retrieval --name lamp`.
 
 This module prints R@k among all clips and in batches of 32, for the splits `test` and `test_unseen`. The combinations of action and
 mood in `test_unseen` do not occur in the training data. Results for CMU's clips with human captions (`test_cmu.txt`) are also
@@ -38,7 +38,7 @@ PROTOCOLS = ("all", "batches")
 
 
 def action_and_mood(name: str) -> tuple[str, str] | None:
-    """Return action and mood from the name of a Bandai-Namco clip; None for other clips.
+    """Return action and mood (such as "sad") from the name of a Bandai-Namco clip; None for other clips.
 
     For a mirrored clip, left and right are exchanged in the action.
     """
@@ -49,14 +49,14 @@ def action_and_mood(name: str) -> tuple[str, str] | None:
 
 
 def cmu_clips(names: Sequence[str], root: Path) -> list[int]:
-    """Return the indices in `names` of CMU's test clips with human captions. `test_cmu.txt` in the dataset folder lists them."""
+    """Return the indices in `names` of CMU's clips with human captions, which `test_cmu.txt` in the dataset folder `root` lists."""
     listed = root / "test_cmu.txt"
     cmu = set(listed_names(listed)) if listed.is_file() else set()
     return [index for index, name in enumerate(names) if name in cmu]
 
 
 def fraction_correct(to_text: Tensor, labels: list, selected: list[bool]) -> Tensor:
-    """Return for each selected motion the fraction of its best captions that have the label of the motion.
+    """Return for each selected motion the fraction of its best captions that have the label (such as the action) of the motion.
 
     `to_text` (n, n) holds scores of motions × captions. All captions that share a motion's highest score are its best captions.
     """
@@ -68,8 +68,9 @@ def fraction_correct(to_text: Tensor, labels: list, selected: list[bool]) -> Ten
 
 
 def accuracy(gallery: Gallery, protocol: str) -> str:
-    """A line of text: how often the best caption has the right action and mood, over the galleries of a protocol.
+    """A line of text: how often the best caption has the right action and mood.
 
+    The protocol, "all" or "batches", determines whether each motion is compared with all captions or within a batch of 32.
     Only clips of Bandai-Namco's second dataset are counted. Without such clips, the line is empty.
     """
     names = gallery.clips.names
@@ -116,7 +117,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def report(title: str, gallery: Gallery) -> None:
-    """Print the recall for a gallery, and how often its best captions have the right action and mood."""
+    """Print the recall for a gallery (motions with captions), and how often the best captions have the right action and mood."""
     print(f"\n{title}: {len(gallery.clips)} clips, {len(gallery.texts)} distinct captions")
     print(*retrieval_table(evaluate_retrieval(gallery, PROTOCOLS)), sep="\n")
     print(*filter(None, (accuracy(gallery, name) for name in PROTOCOLS)), sep="\n")

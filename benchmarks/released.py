@@ -38,7 +38,10 @@ EVALUATOR = re.compile(r"(eval_\w+?)_((?:motion|movement|text)_encoder)")
 
 
 def layouts(folder: Path) -> dict[str, dict[str, dict[str, list[int]]]]:
-    """Return the shapes of tensors, keyed by layout, checkpoint key and tensor name. Raises `UserError` if there are none."""
+    """Read the shapes of tensors in the files `<layout>.txt` of a folder, keyed by layout, checkpoint key and tensor name.
+
+    Raises `UserError` if there are none.
+    """
     result = defaultdict(dict)
     for path in sorted(folder.glob("*.txt")):
         lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if "\t" in line]
@@ -53,7 +56,7 @@ def layouts(folder: Path) -> dict[str, dict[str, dict[str, list[int]]]]:
 
 
 def random_state(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
-    """Return small random weights, and ones for the scales of normalisation layers."""
+    """Return small random weights of the given shapes, keyed by name, and ones for the scales of normalisation layers."""
     return {
         name: torch.ones(shape) if len(shape) == 1 and name.endswith("weight") else 0.02 * torch.randn(shape)
         for name, shape in shapes.items()
@@ -62,7 +65,7 @@ def random_state(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def use(model: nn.Module, kind: str) -> Tensor:
-    """Run the model once on random inputs, for one clip of 196 frames or one prompt."""
+    """Run a model of the given kind, such as "lamp", once on random inputs, for one clip of 196 frames or one prompt."""
     config, lengths, tokens = model.config, torch.tensor([FRAMES]), torch.tensor([FRAMES // 4])
     ids = torch.tensor([[101, 1037, 2711, 7365, 102]])  # "a person runs"
     if kind == "tokeniser":

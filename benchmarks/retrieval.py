@@ -36,7 +36,10 @@ def time_of(name: str, function: Callable[[], Result]) -> Result:
 
 
 def measure(protocol: str, similarity: Tensor, texts: Tensor, names: list[str]) -> None:
-    """Compute the metrics of a protocol in both directions, motion → text and text → motion."""
+    """Compute the metrics of a retrieval protocol in both directions, motion → text and text → motion.
+
+    `similarity` (N, N) compares motions with captions; `texts` (N, E) are sentence embeddings of the captions.
+    """
     correct = similar(texts) if protocol == "threshold" else None
     scores = torch.stack([similarity[indices][:, indices] for indices in galleries(protocol, names, texts)])
     for of_direction in (scores, scores.mT):
@@ -44,7 +47,10 @@ def measure(protocol: str, similarity: Tensor, texts: Tensor, names: list[str]) 
 
 
 def search(size: int, queries: int, texts: Tensor) -> None:
-    """Print the times of the first and of the second search in a memory-mapped index of `size` motions."""
+    """Print the times of the first and of the second search in a memory-mapped index of `size` motions.
+
+    Each motion has `queries` feature vectors; `texts` (2, D) are the text features to search for.
+    """
     features = torch.randn(size, queries, texts.shape[1], dtype=torch.float16) / texts.shape[1] ** 0.5
     indices = torch.arange(size)
     with tempfile.TemporaryDirectory() as folder:

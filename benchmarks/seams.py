@@ -42,7 +42,7 @@ PAIRS = (
 
 def over_the_seam(joints: np.ndarray, seam: int) -> tuple[float, float]:
     """Return the largest displacement of a joint from frame `seam` − 1 to `seam`, and the difference between this displacement and
-    the largest displacement of a joint within `AROUND` frames of the seam. Joints are (T, J, 3); both values are in their unit."""
+    the largest displacement of a joint within 10 frames of the seam. Both values are in the unit of `joints` (T, J, 3)."""
     steps = np.linalg.norm(np.diff(joints, axis=0), axis=-1).max(1)
     neighbours = np.r_[steps[max(0, seam - 1 - AROUND) : seam - 1], steps[seam : seam + AROUND]]
     return steps[seam - 1], steps[seam - 1] - neighbours.max()

@@ -1,4 +1,4 @@
-"""Motions: geometry, files, drawing."""
+"""Human motion: skeletons and geometry, reading and writing of motion files, drawing."""
 
 from utils.errors import check_packages
 

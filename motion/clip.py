@@ -34,7 +34,7 @@ class Motion:
     """The motion of one person.
 
     Attributes:
-        joints: (T, J, 3) float, metres, Y up, floor at 0; J is 22 (HumanML3D) or 21 (KIT-ML).
+        joints: (T, J, 3) float, joint positions in metres, Y up, floor at 0; J is 22 (HumanML3D) or 21 (KIT-ML).
         fps: frames per second.
         text: the prompt or caption, "" if there is none.
         locked: (T, J, 3) joints of this motion after foot locking; None if they have not been computed.
@@ -57,7 +57,7 @@ class Motion:
 
     @property
     def skeleton(self) -> Skeleton:
-        """The skeleton of the motion. Raises `UserError` unless the motion has 22 or 21 joints."""
+        """The skeleton (names and parents of the joints, …). Raises `UserError` unless the motion has 22 or 21 joints."""
         return skeleton_for(self.joints.shape[1])
 
     @property
@@ -88,7 +88,7 @@ class Motion:
     def __add__(self, following: Motion) -> Motion:
         """Append the motion `following`, moved and turned to where this motion ends, and resampled to this motion's frame rate.
 
-        The poses blend over `motion.joining.BLEND` seconds. Raises `UserError` if the skeletons differ.
+        The poses at the junction blend over 0.4 seconds (`motion.joining.BLEND`). Raises `UserError` if the skeletons differ.
         """
         if not isinstance(following, Motion):
             return NotImplemented
@@ -116,7 +116,7 @@ class Motion:
         return read_motion(path, InputOptions(**options))
 
     def save(self, path: str | Path, options: OutputOptions | None = None) -> Path:
-        """Write the motion in the format given by the suffix (`motion.files.export`), and return the path.
+        """Write the motion in the format given by the suffix of `path` (see `motion.files.export`), and return the path.
 
         Raises `UserError` if the suffix is unknown, or if the file cannot be written.
         """
@@ -126,9 +126,10 @@ class Motion:
         return Path(path)
 
     def features(self) -> np.ndarray:
-        """HumanML3D's features (T', 263) of this motion at 20 frames per second. The models take these features as input.
+        """HumanML3D's features of this motion at 20 frames per second, the input of the models: (T', 263), one row per frame except
+        the last.
 
-        If the motion was read from a feature file, the file's features are returned unchanged.
+        If the motion was read from a file of features, the features in this file are returned unchanged.
         """
         from motion.files.convert import to_features
 

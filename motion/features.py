@@ -80,7 +80,10 @@ def across_to_forward(across: Tensor) -> Tensor:
 
 
 def gaussian_smoothing(frames: int, like: Tensor) -> Tensor:
-    """The matrix (T, T) that smooths values along time by `gaussian_taps`. Beyond the ends, the first or last value is repeated."""
+    """The matrix (T, T), with T = `frames`, that smooths values along time by `gaussian_taps`; dtype and device as `like`.
+
+    Beyond the ends, the first or last value is repeated.
+    """
     weights = gaussian_taps(like)
     rows = torch.arange(frames, device=like.device)[:, None]
     columns = (rows + torch.arange(len(weights), device=like.device) - len(weights) // 2).clamp(0, frames - 1)  # (T, taps)
@@ -89,7 +92,7 @@ def gaussian_smoothing(frames: int, like: Tensor) -> Tensor:
 
 
 def smoothed(values: Tensor) -> Tensor:
-    """Smooth values (..., T, 3) along time: short clips by the matrix `gaussian_smoothing`, long clips by a convolution."""
+    """Smooth values (..., T, 3) along time with a Gaussian: short clips by a matrix product, long clips by a convolution."""
     if values.shape[-2] <= DENSE:
         return gaussian_smoothing(values.shape[-2], values) @ values
     weights = gaussian_taps(values)
@@ -99,7 +102,8 @@ def smoothed(values: Tensor) -> Tensor:
 
 
 def gaussian_taps(like: Tensor) -> Tensor:
-    """The normalised weights of the Gaussian, from -4 to 4 standard deviations, on the device of `like`."""
+    """Weights, with sum 1, of the Gaussian that smooths facing directions, from -4 to 4 standard deviations of 20 frames, on the
+    device of `like`."""
     taps = torch.arange(-4 * SMOOTHING, 4 * SMOOTHING + 1, device=like.device, dtype=torch.float64)
     weights = torch.exp(-0.5 * (taps / SMOOTHING) ** 2)
     return weights / weights.sum()
@@ -107,6 +111,8 @@ def gaussian_taps(like: Tensor) -> Tensor:
 
 def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
     """The heading (..., T, 3) that features are relative to: horizontal unit vectors, +Z in the first frame.
+
+    If `smooth` is set, the heading is smoothed along time by a Gaussian.
 
     `facing` adds the left-right axes of hips and shoulders. The published code of the features subtracts the axis of the hips from
     the axis of the shoulders instead. This function subtracts in the same way, because all published features and statistics depend
@@ -195,7 +201,7 @@ def joints_to_features(
 
 
 def pack_rows(*parts: Tensor) -> Tensor:
-    """Concatenate parts (B, T, ...) to rows (B, T, D), copying each part once."""
+    """Flatten tensors (B, T, ...) frame by frame and concatenate them to rows (B, T, D); each tensor is copied only once."""
     B, T = parts[0].shape[:2]
     widths = [part[0, 0].numel() for part in parts]
     rows = parts[0].new_empty(B, T, sum(widths))
@@ -217,7 +223,7 @@ def recover_root(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def features_to_joints(features: Tensor, num_joints: int) -> Tensor:
-    """Joints (..., T, J, 3) in the dataset's unit, from the local joints of features (..., T, D)."""
+    """Joints (..., T, J, 3) in the dataset's unit, from the root and the local joint positions in features (..., T, D)."""
     rotation, position = recover_root(features)
     local = rearrange(features[..., 4 : 4 + 3 * (num_joints - 1)], "... (j xyz) -> ... j xyz", xyz=3)
     ground = position * constant((1, 0, 1), position)

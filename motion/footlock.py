@@ -47,14 +47,14 @@ TOLERATED = 0.01  # m; a stance with a shorter slide is not released
 
 
 class Locked(NamedTuple):
-    """Joints (T, J, 3) with locked feet; `sliding` (T - 1, 2) marks stances of the left and right foot that could not be locked."""
+    """Joints (T, J, 3) after foot locking; `sliding` (T - 1, 2): where the left or right foot stands but could not be locked."""
 
     joints: ndarray
     sliding: ndarray
 
 
 def lock_feet(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: ndarray | None = None) -> ndarray:
-    """Joints (T, J, 3) with locked feet; arguments as in `lock`."""
+    """Make bone lengths constant and keep standing feet from sliding; returns joints (T, J, 3). Arguments are those of `lock`."""
     return lock(joints, fps, contacts, rest).joints
 
 
@@ -89,7 +89,10 @@ def lock(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: nda
 
 
 def standing(joints: ndarray, skeleton: Skeleton, fps: float, contacts: ndarray | None = None) -> ndarray:
-    """Which heels and toes, in the order of `Skeleton.feet`, stand between each frame and the next: (T - 1, 4) bool."""
+    """Which heels and toes, in the order of `Skeleton.feet`, stand between each frame and the next: (T - 1, 4) bool.
+
+    If foot `contacts` (T or T - 1, 4) are given, heels and toes stand only where their contact exceeds 0.5, or in short gaps.
+    """
     feet = joints[:, skeleton.feet]
     low = feet[:-1, :, 1] < np.tile(HEIGHTS, 2)
     stands = low & (over_ground(feet) * fps < np.tile(SPEEDS, 2))
@@ -110,7 +113,11 @@ def over_ground(points: ndarray) -> ndarray:
 
 
 def sliding_stances(locked: ndarray, joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
-    """Mask (T - 1, 2) of the stances in which the left or right foot slides in `locked` (T, J, 3) almost as far as in `joints`."""
+    """Mask (T - 1, 2) of the stances in which the left or right foot still slides in `locked` (T, J, 3).
+
+    A stance is a span of frames in which a foot stands, according to `stands` (T - 1, 4). A foot still slides if it moves by more
+    than 1 cm and by more than half of its movement in `joints` (T, J, 3), the motion before foot locking.
+    """
     before, after = slides(joints, stands, skeleton), slides(locked, stands, skeleton)
     result = np.zeros(before.shape, bool)
     for foot, stood in enumerate(stands.reshape(-1, 2, 2).any(axis=-1).T):
@@ -122,7 +129,7 @@ def sliding_stances(locked: ndarray, joints: ndarray, stands: ndarray, skeleton:
 
 def slides(joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
     """Horizontal distance (T - 1, 2), in metres, that the left and the right foot move between frames while standing; 0 for other
-    frames.
+    frames. `stands` (T - 1, 4) marks the standing heels and toes.
 
     The distance is measured at the toes while the toes stand, and otherwise at the heel while the heel stands.
     """
@@ -131,11 +138,11 @@ def slides(joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
 
 
 def corrections(feet: ndarray, stands: ndarray, penalty: ndarray, fps: float) -> tuple[ndarray, ndarray]:
-    """Corrections of heels and of toes, (T, 2, 3) each, that keep `feet` (T, 4, 3) still where `stands` (T - 1, 4) is true.
+    """Displacements of heels and of toes, (T, 2, 3) each, that keep `feet` (T, 4, 3) still where `stands` (T - 1, 4) is true.
 
-    `penalty` (T, 2) weights the size of each foot's corrections. While the toes of a foot stand, they determine the correction of
-    the whole foot; while the toes do not stand, the heel determines it. In a second step, the heel gets additional corrections that
-    keep the heel still while the heel stands. No foot goes below the floor.
+    `penalty` (T, 2) weights the size of each foot's displacements. While the toes of a foot stand, they determine the displacement
+    of the whole foot; while the toes do not stand, the heel determines it. In a second step, the heel is displaced further, to keep
+    it still while it stands. No foot goes below the floor.
     """
     feet, stands = (rearrange(part, "t (side part) ... -> part side t ...", part=2) for part in (feet, stands))
     steps = np.diff(feet, axis=2)  # (2, 2, T - 1, 3): of heels and of toes
@@ -186,21 +193,21 @@ def legs_of(joints: ndarray, skeleton: Skeleton) -> list[ndarray]:
 
 
 def leg_columns(skeleton: Skeleton) -> list[list[int]]:
-    """Joint indices, left and right, of each of the arrays that `legs_of` returns."""
+    """Joint indices [left, right] of the hips, knees, ankles, midfeet (if the skeleton has them) and toes, in this order."""
     left, right = (next(chain for chain in skeleton.chains if toe in chain)[1:] for toe in skeleton.feet[1::2])
     return [list(pair) for pair in zip(left, right)]
 
 
 def strain(body: ndarray, heels: ndarray, skeleton: Skeleton) -> ndarray:
-    """Strain (T, 2) of the legs, in metres, due to the corrections `heels` (T, 2, 3): the length by which a correction exceeds
-    `FAR`, plus the length by which the corrected ankle is out of the leg's reach."""
+    """Strain (T, 2), in metres, of the legs of `body` (T, J, 3) if the heels are displaced by `heels` (T, 2, 3): the length by
+    which a displacement exceeds 0.12 m (`FAR`), plus the length by which the displaced ankle is out of the leg's reach."""
     hips, knees, ankles, *_ = legs_of(body, skeleton)
     limit = np.maximum(EXTENSION * (norm(knees - hips) + norm(ankles - knees)), norm(ankles - hips))
     return np.maximum(norm(heels) - FAR, 0) + np.maximum(norm(ankles + heels - hips) - limit, 0)
 
 
 def follow(body: ndarray, heels: ndarray, toes: ndarray, skeleton: Skeleton) -> ndarray:
-    """Move the heels and toes of `body` by `heels` and `toes` (T, 2, 3), and adjust the legs; returns joints (T, J, 3)."""
+    """Move heels and toes of `body` (T, J, 3) by `heels` and `toes` (T, 2, 3), and adjust the legs; returns new joints."""
     hips, knees, ankles, *middles, tips = legs_of(body, skeleton)
     thigh, shank, foot, reach = norm(knees - hips), norm(ankles - knees), norm(tips - ankles), norm(ankles - hips)
     target = tips + toes + foot[..., None] * unit(ankles + heels - tips - toes)

@@ -49,7 +49,7 @@ class Pose:
 
 
 def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) -> Pose:
-    """Fit a pose to `joints` (..., T, J, 3), in metres.
+    """Fit a pose (root position and local rotations) to `joints` (..., T, J, 3), in metres.
 
     `rest` (J, 3) is the body's rest pose, as offsets from parents; by default, a rest pose with the clip's median bone lengths is
     fitted to each clip. Raises `UserError` if joints are not finite, or if their number differs from the skeleton's.
@@ -89,7 +89,7 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
 
 
 def retarget(joints: ndarray, skeleton: Skeleton, offsets: ndarray) -> ndarray:
-    """Transfer joints (T, J, 3), metres, to a body with the rest pose `offsets` (J, 3).
+    """Transfer joints (T, J, 3), metres, to a body with the rest pose `offsets` (J, 3), the offset of each joint from its parent.
 
     Bone directions are kept, except in pelvis and chest. Pelvis and chest are rigid, and each of them gets the rotation that fits
     its bones best. The path of the root is scaled by the ratio of the leg lengths, to keep the feet on the floor. If the new pelvis
@@ -110,10 +110,10 @@ def retarget(joints: ndarray, skeleton: Skeleton, offsets: ndarray) -> ndarray:
 
 
 def with_standard_hubs(joints: ndarray, skeleton: Skeleton) -> ndarray:
-    """Joints (T, J, 3) retargeted to the skeleton's bone lengths and to the shapes of pelvis and chest in `Skeleton.hubs`; metres.
+    """Joints (T, J, 3), metres, retargeted to the skeleton's bone lengths and to one anatomy of pelvis and chest (`Skeleton.hubs`).
 
-    These shapes vary between captures; for example, the hips are 11 cm apart in one capture and 20 cm in another.
-    `uniform_skeleton` keeps the directions of bones, so `uniform_skeleton` alone would not make these shapes equal.
+    The anatomy varies between captures; for example, the hips are 11 cm apart in one capture and 20 cm in another.
+    `uniform_skeleton` keeps the directions of bones, so `uniform_skeleton` alone would not remove these differences.
     """
     fitted = retarget(joints, skeleton, standard_rest(skeleton))  # symmetric rest pose: mirrored motions give mirrored results
     return uniform_skeleton(torch.from_numpy(fitted), skeleton).numpy()
@@ -133,7 +133,7 @@ def check_joints(joints: Tensor | np.ndarray, num_joints: int | None = None, nam
 
 
 def levels(children: Sequence[list[int]]) -> Iterator[list[int]]:
-    """The joints that have children, grouped by their depth below the root: the root, its children, their children, …"""
+    """Indices of the joints that have children, grouped by their depth below the root: the root, its children, their children, …"""
     level = [0]
     while level:
         yield level

@@ -17,7 +17,7 @@ BLEND = 0.4  # seconds in which the difference in pose fades out
 
 
 def continued(first: np.ndarray, second: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarray:
-    """Concatenate two motions, (T1, J, 3) and (T2, J, 3); returns joints (T1 + T2, J, 3)."""
+    """Joints (T1 + T2, J, 3) of the motion `first` (T1, J, 3), then of `second` (T2, J, 3), moved and turned to continue it."""
     before, after = (torch.as_tensor(np.asarray(joints), dtype=torch.float64) for joints in (first, second))
     facing_z = yaw(after - after[0, 0], facing(after[:1], skeleton)[:, None])
     mirrored = facing(before[-1:], skeleton) * before.new_tensor([-1, 1, 1])  # makes `yaw` rotate +Z to the facing direction

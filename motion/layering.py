@@ -23,30 +23,30 @@ PLANTED = 0.2  # m; limit of a gesture: difference between the highest and the l
 
 
 def to_joints(root: ndarray, bones: ndarray) -> ndarray:
-    """Joints (..., 22, 3) from the root (..., 3) and the direction of each bone (..., 21, 3)."""
+    """Joints (..., 22, 3) of HumanML3D's skeleton, from the root (..., 3) and the direction of each bone (..., 21, 3)."""
     return root[..., None, :] + PATHS @ (unit(bones) * LENGTHS)
 
 
 def to_bones(joints: ndarray) -> ndarray:
-    """Directions (..., 21, 3) of the bones that end in joints 1 to 21."""
+    """Directions (..., 21, 3) of the bones that end in joints 1 to 21 of `joints` (..., 22, 3)."""
     return unit(joints[..., 1:, :] - joints[..., PARENTS, :])
 
 
 def across(joints: ndarray) -> ndarray:
-    """Vector from the person's right to their left side, (..., 3)."""
+    """Vector (..., 3) from the right to the left side of a person with joints (..., 22, 3)."""
     right = joints[..., HIPS[1], :] + joints[..., SHOULDERS[1], :]
     return joints[..., HIPS[0], :] + joints[..., SHOULDERS[0], :] - right
 
 
 def trunk(joints: ndarray) -> ndarray:
-    """Axes (..., 3, 3) of the trunk in columns: left, up, front."""
+    """Axes (..., 3, 3) of the trunk of joints (..., 22, 3), in columns: left, up, front."""
     up = unit(joints[..., NECK, :] - joints[..., PELVIS, :])
     front = unit(np.cross(across(joints), up))
     return np.stack([np.cross(up, front), up, front], axis=-1)
 
 
 def layer(legs: ndarray, arms: ndarray, weight: ndarray) -> ndarray:
-    """Combine legs and trunk of the motion `legs` with arms and head of the motion `arms`.
+    """Combine legs and trunk of the motion `legs` with arms and head of the motion `arms`; both are joints (..., T, 22, 3).
 
     Args:
         weight: (..., T, 2) weights of the motion `arms`, from 0 to 1, for left and right arm; the larger one is used for the head.
@@ -66,7 +66,10 @@ def leg_speed(joints: ndarray) -> float:
 
 
 def raised(joints: ndarray) -> ndarray:
-    """Mask (2,), left and right, of the arms that are raised for at least a quarter of a motion (T, 22, 3)."""
+    """Mask (2,), left and right, of the arms that are raised for at least a quarter of a motion (T, 22, 3).
+
+    An arm is raised if its hand is higher than 0.25 m below the shoulder.
+    """
     height = joints[:, WRISTS, 1] - joints[:, SHOULDERS, 1]
     return np.percentile(height, 75, axis=0) > RAISED
 

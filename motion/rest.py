@@ -22,10 +22,11 @@ SAME_BODY = 0.1  # two bodies count as the same if their bone lengths differ by 
 
 
 def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body: ndarray | None = None) -> ndarray:
-    """The rest pose (J, 3) for joints (T, J, 3); `kind` is one of `KINDS`.
+    """The rest pose (J, 3) for joints (T, J, 3): a T-pose, as the offset of each joint from its parent.
 
-    The kind `standard` returns `body` (J, 3), by default `standard_rest`; datasets without a standard body (KIT) use `symmetric`
-    instead. A `symmetric` rest pose whose bone lengths are close to the dataset's (`SAME_BODY`) gets the dataset's bone lengths.
+    `kind` is "fitted" (bone lengths of the clip), "symmetric" (the same, averaged over left and right) or "standard", the rest pose
+    `body` (J, 3), by default `standard_rest`. Datasets without a standard body (KIT) use "symmetric" instead of "standard". If
+    symmetric bone lengths differ from the dataset's by less than 10 % in total (`SAME_BODY`), the dataset's are used.
     """
     fitted = fitted_rest(joints, skeleton)
     if kind == "fitted":
@@ -42,10 +43,11 @@ def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body:
 
 
 def standard_rest(skeleton: Skeleton, mean_pose: ndarray | None = None, lengths: ndarray | None = None) -> ndarray | None:
-    """The symmetric rest pose (J, 3) of all files of a dataset; None if bone lengths or shapes of pelvis and chest are not known.
+    """The symmetric rest pose (J, 3) of all files of a dataset; None if bone lengths, or bone directions in pelvis and chest, are
+    not known.
 
-    The shapes are taken from `Skeleton.hubs` or, without hubs, from `mean_pose` (J, 3), the dataset's mean joints. `lengths` (J,)
-    default to the skeleton's.
+    These directions are taken from `Skeleton.hubs` or, if it is None, from `mean_pose` (J, 3), the dataset's mean joints. The bone
+    lengths `lengths` (J,) default to the skeleton's.
     """
     if lengths is None and skeleton.lengths is None:
         return None
@@ -60,7 +62,7 @@ def standard_rest(skeleton: Skeleton, mean_pose: ndarray | None = None, lengths:
 
 
 def hub_directions(skeleton: Skeleton) -> ndarray:
-    """Directions (J, 3) of the bones in a T-pose, with pelvis and chest as in `Skeleton.hubs`."""
+    """Directions (J, 3) of the bones in a T-pose; those that start at pelvis and chest are taken from `Skeleton.hubs`."""
     directions = t_pose(skeleton)
     for joint, bone in enumerate(skeleton.bones):
         if hub := skeleton.hubs.get(sideless(bone)):

@@ -39,7 +39,10 @@ def indices(values: Sequence[int], like: Tensor) -> Tensor:
 
 
 def join(*components: Tensor) -> Tensor:
-    """Stack components along a new last dimension. Each component stays contiguous in memory, so operations on it are fast."""
+    """Stack tensors, one per vector component, along a new last dimension.
+
+    Each component stays contiguous in memory, so operations on it are fast.
+    """
     return torch.stack(torch.broadcast_tensors(*components)).movedim(0, -1)
 
 
@@ -158,7 +161,7 @@ def matrixq(m: Tensor) -> Tensor:
 
 
 def quaternion_to_6d(q: Tensor) -> Tensor:
-    """Quaternions (..., 4) to 6D (..., 6), without forming the third column."""
+    """Quaternions (..., 4) to 6D rotations (..., 6): the first two columns of the rotation matrix, one after the other."""
     w, x, y, z = q.unbind(-1)
     return join(
         1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y),

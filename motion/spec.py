@@ -1,4 +1,4 @@
-"""Facts about each dataset. No other module depends on dataset names.
+"""The properties of each dataset: folder, joints, frame rate, unit, clip lengths. No other module depends on dataset names.
 
 A motion row is HumanML3D's feature vector of one frame, for J joints:
 root 4 (angular velocity, linear velocity x z, height) | local joints 3(J-1) | 6D rotations 6(J-1) | velocities 3J | contacts 4.
@@ -16,7 +16,7 @@ from utils.textfiles import bounded_text
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """Facts about one dataset.
+    """The properties of one dataset: folder, number of joints, frame rate, unit, lengths of clips in frames.
 
     `unit_scale` converts the dataset's unit to metres. Following the published protocol, only clips with
     `min_frames <= T < max_frames` are kept. The models process at most `max_motion` frames.
@@ -37,39 +37,39 @@ class DatasetSpec:
 
     @property
     def dim(self) -> int:
-        """Width D of a motion row: 263 for 22 joints, 251 for 21."""
+        """Number D of features per frame: 263 for 22 joints, 251 for 21."""
         return self.contacts_slice.stop
 
     @property
     def slices(self) -> dict[str, slice]:
-        """The columns of each feature group, keyed by the name of the group, in order."""
+        """The feature columns of each group of features, in order, keyed by the name of the group, such as "root"."""
         J = self.num_joints
         widths = {"root": 4, "joints": 3 * (J - 1), "rotations": 6 * (J - 1), "velocities": 3 * J, "contacts": 4}
         return {name: slice(end - widths[name], end) for name, end in zip(widths, accumulate(widths.values()))}
 
     @property
     def root_slice(self) -> slice:
-        """Columns of the root: angular velocity, linear velocity x and z, height."""
+        """Feature columns of the root: angular velocity, linear velocity x and z, height."""
         return self.slices["root"]
 
     @property
     def joints_slice(self) -> slice:
-        """Columns of the local joint positions."""
+        """Feature columns of the local joint positions."""
         return self.slices["joints"]
 
     @property
     def rotations_slice(self) -> slice:
-        """Columns of the local joint rotations, 6D."""
+        """Feature columns of the local joint rotations, 6D."""
         return self.slices["rotations"]
 
     @property
     def velocities_slice(self) -> slice:
-        """Columns of the joint velocities."""
+        """Feature columns of the joint velocities."""
         return self.slices["velocities"]
 
     @property
     def contacts_slice(self) -> slice:
-        """Columns of the foot contacts."""
+        """Feature columns of the foot contacts."""
         return self.slices["contacts"]
 
 
@@ -91,7 +91,7 @@ GLOVE = Path("glove")
 
 
 def get_spec(name: str, root: str | Path | None = None, cache_dir: str | Path | None = None) -> DatasetSpec:
-    """The spec of a dataset. If given, `root` and `cache_dir` replace the default folders. Raises `UserError` for unknown names."""
+    """The properties of the dataset `name`, with folders `root` and `cache_dir` if given. Raises `UserError` for unknown names."""
     if name not in SPECS:
         raise UserError(f"unknown dataset '{name}': choose one of {', '.join(SPECS)}")
     folders = {"root": root, "cache_dir": cache_dir}
@@ -99,7 +99,7 @@ def get_spec(name: str, root: str | Path | None = None, cache_dir: str | Path | 
 
 
 def listed_names(path: Path) -> list[str]:
-    """The clip names in a split file.
+    """The clip names in the file of a split, such as train.txt.
 
     A byte order mark is ignored; bytes that are not UTF-8 are kept as surrogate escapes, as in file names. Raises `UserError` if
     the file cannot be read.

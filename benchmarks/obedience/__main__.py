@@ -82,9 +82,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def obedience(model: TextToMotion, prompts: list[Prompt], args: Obedience) -> list[float]:
-    """Return for each prompt the fraction of samples that follow it.
+    """Return for each prompt the fraction of the motions generated from it (`args.samples` per prompt) that follow it.
 
-    `prompts` must be consecutive in `PROMPTS`, because a prompt's position determines the random numbers of its samples.
+    `prompts` must be consecutive in `PROMPTS`, because a prompt's position determines the random numbers of its motions.
     """
     texts = [prompt for prompt in prompts for _ in range(args.samples)]
     offset, sampling = PROMPTS.index(prompts[0]) * args.samples, model.sampling.changed(args)
@@ -103,7 +103,10 @@ def obeys(prompt: Prompt, joints: np.ndarray) -> bool:
 
 
 def report(prompts: list[Prompt], fractions: list[float], args: Obedience) -> tuple[dict, list[str]]:
-    """Return results for JSON, and the lines of a table: one line per prompt, then means by action, kind, split and paraphrase."""
+    """Return results for JSON, and the lines of a table: one line per prompt, then means by action, kind, split and paraphrase.
+
+    `fractions` are the fractions of motions that follow each prompt.
+    """
     pairs = list(zip(prompts, fractions))
     lines = [f"{fraction:6.1%}  {prompt.split:4}  {prompt.action:22}  {prompt.text}" for prompt, fraction in pairs]
     means = {}

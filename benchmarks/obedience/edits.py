@@ -34,7 +34,7 @@ class Edit(NamedTuple):
     """An edit of a motion that was generated from the prompt `start` and has `source` frames.
 
     The new frames follow `prompt`. The edit replaces the frames `section`, appends `after` frames, or inserts `before` frames at
-    the start. The judge named `judge` must detect its action in the new frames.
+    the start. The rule named `judge`, which detects an action in joints, must detect this action in the new frames.
     """
 
     start: str
@@ -63,10 +63,10 @@ JOINS = (
 
 
 def check_edits(model: TextToMotion, args: Obedience) -> tuple[dict, list[str]]:
-    """Return results for JSON, and the lines of a table.
+    """Run all edits and joins; return results for JSON, and the lines of a table.
 
-    For each case, the table has the fraction of samples whose actions happen in their sections, and the fraction of samples whose
-    seams are smooth.
+    For each edit or join, the table has the fraction of generated motions whose actions happen in the requested sections, and the
+    fraction whose seams are smooth.
     """
     options = {"sampling": model.sampling.changed(args)}
     rows, cases = [], [*EDITS, *JOINS]
@@ -82,7 +82,7 @@ def check_edits(model: TextToMotion, args: Obedience) -> tuple[dict, list[str]]:
 
 
 def edited(model: TextToMotion, case: Edit, sample: int, options: dict) -> tuple[bool, bool]:
-    """Judge one sample of an edit: whether the action happens in the requested section, and whether the seams are smooth."""
+    """Generate and edit one motion; return whether the action happens in the requested section, and whether seams are smooth."""
     source, _ = model.generate([case.start], torch.tensor([case.source]), options["sampling"], first_sample=sample)
     sections = [case.section] if case.section else []
     added = {"before": case.before, "after": case.after}
@@ -94,7 +94,7 @@ def edited(model: TextToMotion, case: Edit, sample: int, options: dict) -> tuple
 
 
 def joined(model: TextToMotion, case: tuple[tuple[str, str], ...], sample: int, options: dict) -> tuple[bool, bool]:
-    """Judge one sample of a joined motion: whether each action happens in its section, and whether the seams are smooth."""
+    """Generate one joined motion; return whether each action happens in its section, and whether the seams are smooth."""
     features, ends = join(model, [prompt for prompt, _ in case], longest=LONGEST, first_sample=sample, **options)
     starts = [0, *ends[:-1]]
     return judged(features, [(judge, *span) for (_, judge), *span in zip(case, starts, ends)], ends[:-1])
@@ -103,8 +103,8 @@ def joined(model: TextToMotion, case: tuple[tuple[str, str], ...], sample: int, 
 def judged(features: torch.Tensor, expected: list[tuple[str, int, int]], seams: list[int]) -> tuple[bool, bool]:
     """Whether all expected actions happen in their sections, and whether all seams are smooth.
 
-    `expected` lists (judge, start, stop). The middle of each action must lie between the frames `start` and `stop`, with a
-    tolerance of `MARGIN` frames.
+    `expected` lists (name of an action, start, stop). The middle of each action must lie between frames `start` and `stop`, with a
+    tolerance of 8 frames (`MARGIN`). `seams` are frame indices.
     """
     joints = features_to_joints(features.float().cpu(), HUMANML3D.num_joints).numpy().astype(np.float64)
     body = Body(joints)

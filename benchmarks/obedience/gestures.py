@@ -1,4 +1,4 @@
-"""Judges of arm and leg movements, such as waving and kicking. Each judge returns the spans in which its action happens."""
+"""Judges of arm and leg movements: functions that return the spans of frames in which a person waves, kicks, points …"""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ SIDES = (LEFT, RIGHT)
 
 
 def raises(body: Body, side: int) -> list[Span]:
-    """Raising a hand from below the chest to about shoulder height or higher, for at least 0.3 s."""
+    """Detect raising a hand (0: left, 1: right) from below the chest to about shoulder height or higher, for at least 0.3 s."""
     height = smooth(body.reach[:, side, 1], 1)
     spans = runs((height > -0.05) & (body.trunk < 50), 0.3, 0.15)
     return [span for span in spans if (height[max(0, span.start - 2 * FPS) : span.start] < -0.25).any()]
 
 
 def waves(body: Body, side: int) -> list[Span]:
-    """Waving: a hand at about shoulder height or higher swings to and fro at least twice; each swing is at least 7 cm wide."""
+    """Detect waving: a hand (0: left, 1: right) at about shoulder height or higher swings to and fro at least twice.
+
+    Each swing is at least 7 cm wide.
+    """
     spans = []
     for span in runs(smooth(body.reach[:, side, 1], 1) > -0.12, 0.8, 0.1):
         path = smooth(body.reach[span.frames, side], 1)[3:-3]
@@ -33,7 +36,7 @@ def waves(body: Body, side: int) -> list[Span]:
 
 
 def kicks(body: Body, side: int) -> list[Span]:
-    """Kicking: an ankle swings quickly to more than 0.5 m above the floor and well above the other ankle.
+    """Detect kicking: an ankle (0: left, 1: right) swings quickly to more than 0.5 m above the floor and well above the other.
 
     The kicking leg is nearly straight, and the trunk is upright.
     """
@@ -53,7 +56,7 @@ def kicks(body: Body, side: int) -> list[Span]:
 
 
 def kicks_a_ball(body: Body, side: int) -> list[Span]:
-    """Kicking a ball: a foot swings forward much faster than in a step and gets 0.45 m ahead of the pelvis and 0.28 m high."""
+    """Detect kicking a ball: a foot (0: left, 1: right) swings forward fast and gets 0.45 m ahead of the pelvis and 0.28 m high."""
     foot = smooth(body.local[:, ANKLES[side], 2], 0.5)
     spans = []
     for span in runs(rate(foot) > 4.5, 0.0, 0.1):
@@ -64,7 +67,7 @@ def kicks_a_ball(body: Body, side: int) -> list[Span]:
 
 
 def punches(body: Body, side: int) -> list[Span]:
-    """Punching: within a few frames, an arm is stretched almost fully, with the fist between chest and head height."""
+    """Detect punching: an arm (0: left, 1: right) is quickly stretched almost fully, with the fist at chest to head height."""
     out = body.stretched[:, side]
     thrust = rate(smooth(out * body.arm, 0.5))
     level = (body.reach[:, side, 1] > -0.3) & (body.reach[:, side, 1] < 0.3)
@@ -77,7 +80,7 @@ def punches(body: Body, side: int) -> list[Span]:
 
 
 def throws(body: Body) -> list[Span]:
-    """Throwing with both hands: the hands are raised and close together, and then an arm is stretched quickly."""
+    """Detect throwing with both hands: the hands are raised and close together, and then an arm is stretched quickly."""
     gap = length(body.joints[:, WRISTS[0]] - body.joints[:, WRISTS[1]])
     held = (body.reach[..., 1].min(1) > -0.15) & (gap < 0.55)
     spans = []
@@ -91,7 +94,10 @@ def throws(body: Body) -> list[Span]:
 
 
 def drinks(body: Body, side: int) -> list[Span]:
-    """Drinking: one hand moves up to the mouth and stays there for at least half a second. The other hand is not near the mouth."""
+    """Detect drinking: one hand (0: left, 1: right) moves up to the mouth and stays there for at least half a second.
+
+    The other hand is not near the mouth.
+    """
     gap = length(body.joints[:, WRISTS] - body.joints[:, HEAD, None])
     ahead = body.local[:, WRISTS[side], 2] > body.local[:, NECK, 2] + 0.1
     level = (np.abs(body.height[:, WRISTS[side]] - body.height[:, NECK]) < 0.25) & (np.abs(body.local[:, WRISTS[side], 0]) < 0.22)
@@ -102,20 +108,21 @@ def drinks(body: Body, side: int) -> list[Span]:
 
 
 def reaches_up(body: Body, side: int) -> list[Span]:
-    """Reaching up: a hand is raised above the shoulder with a nearly straight arm."""
+    """Detect reaching up: a hand (0: left, 1: right) is raised above the shoulder with a nearly straight arm."""
     up = (body.reach[:, side, 1] > 0.0) & (body.stretched[:, side] > 0.75) & (body.trunk < 45)
     return [span for span in runs(up, 0.2, 0.2) if (body.reach[max(0, span.start - 2 * FPS) : span.start, side, 1] < -0.15).any()]
 
 
 def points(body: Body, side: int) -> list[Span]:
-    """Pointing: a nearly straight arm is held out, about horizontal and nearly still, for at least 0.4 s."""
+    """Detect pointing: an arm (0: left, 1: right) is held out, nearly straight, horizontal and still, for at least 0.4 s."""
     still = smooth(length(rate(smooth(body.reach[:, side], 1))), 1) < 0.7
     out = (np.abs(body.reach[:, side, 1]) < 0.28) & (body.stretched[:, side] > 0.82) & still & (body.trunk < 45)
     return runs(out, 0.4, 0.1)
 
 
 def wipes(body: Body, side: int) -> list[Span]:
-    """Washing a window: a hand in front of the body, above the waist, keeps moving from side to side for at least 2 s."""
+    """Detect washing a window: a hand (0: left, 1: right) in front of the body, above the waist, keeps moving from side to
+    side for at least 2 s."""
     front = (body.reach[:, side, 2] > 0.1) & (body.reach[:, side, 1] > -0.45)
     path = length(rate(smooth(body.reach[:, side], 1)))
     at_work = smooth(front.astype(float), 6) > 0.5
@@ -124,7 +131,7 @@ def wipes(body: Body, side: int) -> list[Span]:
 
 
 def mops(body: Body) -> list[Span]:
-    """Mopping: both hands are close together below the chest and move to and fro, with the trunk bent forward."""
+    """Detect mopping: both hands are close together below the chest and move to and fro, with the trunk bent forward."""
     hands = body.local[:, WRISTS].mean(1)
     gap = length(body.joints[:, WRISTS[0]] - body.joints[:, WRISTS[1]])
     uneven = np.abs(body.height[:, WRISTS[0]] - body.height[:, WRISTS[1]])
@@ -139,7 +146,8 @@ def mops(body: Body) -> list[Span]:
 
 
 def dribbles(body: Body, side: int) -> list[Span]:
-    """Dribbling: one hand below the shoulder moves up and down, reversing direction at least five times, 1.5 to 9 times per second.
+    """Detect dribbling: one hand (0: left, 1: right) below the shoulder moves up and down, reversing direction at least five
+    times, 1.5 to 9 times per second.
 
     The other hand reverses its direction clearly less often.
     """
@@ -157,15 +165,15 @@ def dribbles(body: Body, side: int) -> list[Span]:
 
 
 def circles_the_arms(body: Body) -> list[Span]:
-    """Circling the arms: in side view, each hand circles its shoulder by 200° or more, and both hands together by 480° or more."""
+    """Detect circling the arms: in side view, each hand circles its shoulder by at least 200°, both together by at least 480°."""
     angles = np.degrees(np.unwrap(np.arctan2(body.reach[..., 1], body.reach[..., 2]), axis=0))
     turned = angles[-1] - angles[0]
     return [Span(0, len(body))] if abs(turned.sum()) >= 480 and np.abs(turned).min() >= 200 else []
 
 
 def dances(body: Body) -> list[Span]:
-    """Dancing: arms and legs keep moving for at least 2.5 s, and the person turns around, lifts a leg high, or moves raised arms on
-    the spot."""
+    """Detect dancing: arms and legs keep moving for at least 2.5 s, and the person turns around, lifts a leg high, or moves raised
+    arms on the spot."""
     arms = length(rate(smooth(body.reach, 1))).mean(1)
     legs = length(rate(smooth(body.local[:, ANKLES], 1))).mean(1)
     if len(body) < 2.5 * FPS or legs.mean() < 0.2 or arms.mean() < 0.15:
@@ -178,7 +186,7 @@ def dances(body: Body) -> list[Span]:
 
 
 def straightness(body: Body, span: Span) -> float:
-    """Distance between start and end of the pelvis's path on the floor, divided by the length of the path."""
+    """Distance between start and end of the pelvis's path on the floor in the frames `span`, divided by the path's length."""
     path = smooth(body.joints[span.frames, PELVIS], 3)[:, [0, 2]]
     distance = length(np.diff(path, axis=0)).sum()
     return float(length(path[-1] - path[0]) / max(distance, 1e-6))

@@ -1,4 +1,4 @@
-"""A table of all judges, keyed by name, and conditions for prompts: for example, that an action happens twice or follows another.
+"""All judges, keyed by name, and conditions on motions: for example, that an action happens twice or follows another.
 
 A judge is a function that detects one action: it returns the spans of frames of a `Body` in which the action happens. A judge
 without a side, such as "kick", combines the judges of both sides, "kick left" and "kick right". A condition is a function that
@@ -38,7 +38,7 @@ WHOLE = {
 
 
 def either(judge: Callable[[Body, int], list[Span]]) -> Judge:
-    """Return a judge that combines the spans of both sides."""
+    """Return a judge (detector of an action) for both sides, made from `judge`, which detects the action on one given side."""
     return lambda body: sorted(judge(body, LEFT) + judge(body, RIGHT))
 
 
@@ -52,10 +52,10 @@ LASTING = {"stand": 0.7}  # actions that must take at least the given fraction o
 
 
 def shows(name: str, body: Body) -> bool:
-    """Whether a clip shows an action.
+    """Whether a clip shows the action `name`, a key of `JUDGES`.
 
-    Actions in `REPEATED` must happen at least twice. Actions in `LASTING` must take the given fraction of the clip. All other
-    actions must happen at least once.
+    Actions in `REPEATED`, such as hopping, must happen at least twice. Actions in `LASTING`, such as standing, must take the given
+    fraction of the clip. All other actions must happen at least once.
     """
     spans = JUDGES[name](body)
     if name in LASTING:
@@ -64,37 +64,37 @@ def shows(name: str, body: Body) -> bool:
 
 
 def coverage(spans: list[Span], body: Body) -> float:
-    """Fraction of the clip that the spans cover."""
+    """Fraction of the frames of a clip that are in `spans`."""
     return sum(span.stop - span.start for span in spans) / len(body)
 
 
 def does(*names: str) -> Condition:
-    """A condition: all of these actions happen."""
+    """Return a function that checks whether all of the actions `names` happen in a motion."""
     return lambda body: all(shows(name, body) for name in names)
 
 
 def without(*names: str) -> Condition:
-    """A condition: none of these actions happens."""
+    """Return a function that checks whether none of the actions `names` happens in a motion."""
     return lambda body: not any(shows(name, body) for name in names)
 
 
 def all_of(*conditions: Condition) -> Condition:
-    """A condition: all of these conditions hold."""
+    """Return a function that checks whether a motion satisfies all `conditions`."""
     return lambda body: all(condition(body) for condition in conditions)
 
 
 def mostly(name: str, minimum: float = 0.5) -> Condition:
-    """A condition: the action takes at least the fraction `minimum` of the motion."""
+    """Return a function that checks whether the action `name` takes at least the fraction `minimum` of a motion."""
     return lambda body: coverage(JUDGES[name](body), body) >= minimum
 
 
 def times(name: str, count: int) -> Condition:
-    """A condition: the action happens exactly `count` times."""
+    """Return a function that checks whether the action `name` happens exactly `count` times in a motion."""
     return lambda body: len(JUDGES[name](body)) == count
 
 
 def in_order(*names: str) -> Condition:
-    """A condition: the actions happen one after the other.
+    """Return a function that checks whether the actions `names` happen one after the other in a motion.
 
     Each action begins after the middle of the previous one (with a tolerance of two frames) and ends later than the previous one.
     """
@@ -113,7 +113,7 @@ def in_order(*names: str) -> Condition:
 
 
 def together(first: str, second: str, minimum: float = 0.8) -> Condition:
-    """A condition: both actions happen at the same time for at least `minimum` seconds."""
+    """Return a function that checks whether both actions happen at the same time for at least `minimum` seconds."""
 
     def condition(body: Body) -> bool:
         pairs = ((a, b) for a in JUDGES[first](body) for b in JUDGES[second](body))
@@ -123,12 +123,12 @@ def together(first: str, second: str, minimum: float = 0.8) -> Condition:
 
 
 def ends(state: Callable[[Body], np.ndarray]) -> Condition:
-    """A condition: the mask (T,) that `state` returns is true in most of the last `EDGE` frames."""
+    """Return a function that checks whether a mask (T,), which `state` computes, is true in most of the last 8 frames."""
     return lambda body: bool(state(body)[-EDGE:].mean() > 0.6)
 
 
 def begins(state: Callable[[Body], np.ndarray]) -> Condition:
-    """A condition: the mask (T,) that `state` returns is true in most of the first `EDGE` frames."""
+    """Return a function that checks whether a mask (T,), which `state` computes, is true in most of the first 8 frames."""
     return lambda body: bool(state(body)[:EDGE].mean() > 0.6)
 
 
@@ -138,5 +138,5 @@ def upright(body: Body) -> np.ndarray:
 
 
 def resting(body: Body) -> np.ndarray:
-    """Whether the body stays in place, per frame (T,)."""
+    """Whether the pelvis is slower than 0.5 m/s, per frame (T,)."""
     return body.speed < 0.5

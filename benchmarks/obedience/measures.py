@@ -32,7 +32,7 @@ class Span(NamedTuple):
 
     @property
     def middle(self) -> float:
-        """The frame in the middle."""
+        """The frame in the middle, which may be fractional."""
         return (self.start + self.stop) / 2
 
     @property
@@ -90,7 +90,7 @@ def angle_to_up(vectors: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """The body of one person over T frames."""
+    """Measurements of one person over T frames. Lengths are in metres, angles in degrees; body axes are (left, up, forward)."""
 
     joints: np.ndarray  # (T, 22, 3)
 
@@ -107,7 +107,7 @@ class Body:
 
     @cached_property
     def height(self) -> np.ndarray:
-        """Height of each joint (T, 22)."""
+        """Height of each joint above the floor, (T, 22)."""
         return self.joints[..., 1]
 
     @cached_property
@@ -122,7 +122,7 @@ class Body:
         return smooth(np.degrees(np.unwrap(np.arctan2(-across[:, 2], across[:, 0]))), 3)
 
     def in_body_axes(self, vectors: np.ndarray) -> np.ndarray:
-        """Convert vectors (T, ..., 3) from world axes to body axes."""
+        """Convert vectors (T, ..., 3) from world axes to the axes (left, up, forward) of the body."""
         yaw = np.radians(self.yaw).reshape(-1, *[1] * (vectors.ndim - 2))
         x, y, z = np.moveaxis(vectors, -1, 0)
         return np.stack([x * np.cos(yaw) - z * np.sin(yaw), y, x * np.sin(yaw) + z * np.cos(yaw)], -1)

@@ -1,4 +1,4 @@
-"""Judges of the whole body, such as sitting, jumping and bowing. Each judge returns the spans in which its action happens."""
+"""Judges of the whole body: functions that return the spans of frames in which a person sits down, jumps, bows …"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def seated(body: Body) -> np.ndarray:
 
 
 def sits(body: Body) -> list[Span]:
-    """Sitting down: the person stands, then sits for at least half a second."""
+    """Detect sitting down: the person stands, then sits for at least half a second."""
     return from_upright(body, runs(seated(body), 0.5, 0.3))
 
 
@@ -32,13 +32,13 @@ def from_upright(body: Body, spans: list[Span]) -> list[Span]:
 
 
 def until(frames: Sequence[int] | np.ndarray, spans: list[Span]) -> list[Span]:
-    """Extend each span to the first frame in `frames` that comes after the span. Drop spans without such a frame."""
+    """Extend each span to the first of the frame indices `frames` that comes after the span. Drop spans without such a frame."""
     stops = [next((int(frame) for frame in frames if frame >= span.stop), None) for span in spans]
     return [Span(span.start, stop) for span, stop in zip(spans, stops) if stop is not None]
 
 
 def stands_up(body: Body) -> list[Span]:
-    """Standing up: less than 2.5 s after sitting, the person is upright and stays upright for at least a quarter of a second."""
+    """Detect standing up: less than 2.5 s after sitting, the person is upright and stays so for at least a quarter of a second."""
     up = [span.start for span in runs(body.upright, 0.25)]
     ends = [Span(span.stop, span.stop) for span in runs(seated(body), 0.3, 0.3)]
     return [span for span in until(up, ends) if span.seconds < 2.5]
@@ -51,19 +51,19 @@ def lying(body: Body) -> np.ndarray:
 
 
 def lies_down(body: Body) -> list[Span]:
-    """Lying down: the person stands, then lies for at least half a second."""
+    """Detect lying down: the person stands, then lies for at least half a second."""
     return from_upright(body, runs(lying(body), 0.5, 0.4))
 
 
 def gets_up(body: Body) -> list[Span]:
-    """Getting up: the person lies or has the hips near the floor, and stands upright afterwards."""
+    """Detect getting up: the person lies or has the hips near the floor, and stands upright afterwards."""
     down = runs(lying(body) | (body.height[:, PELVIS] < 0.35), 0.2, 1.0)
     up = [span.start for span in runs(body.upright, 0.2)]
     return until(up, [Span(span.stop - 1, span.stop) for span in down])
 
 
 def squats(body: Body) -> list[Span]:
-    """Squatting: an upright person lowers the pelvis to below 78 % of its standing height and rises again within 6 s."""
+    """Detect squatting: an upright person lowers the pelvis to below 78 % of its standing height and rises again within 6 s."""
     low = runs(body.height[:, PELVIS] < 0.78 * body.leg, 0.1, 0.3)
     dips = dict.fromkeys(until(np.flatnonzero(body.upright), from_upright(body, low)))  # without duplicates
     return [span for span in dips if span.seconds < 6 and is_squat(body, span)]
@@ -91,7 +91,7 @@ def airborne(body: Body, clear: float) -> list[Span]:
 
 
 def jumps(body: Body) -> list[Span]:
-    """Jumping: both feet are more than 8 cm above the floor while the trunk is upright and the pelvis rises.
+    """Detect jumping: both feet are more than 8 cm above the floor while the trunk is upright and the pelvis rises.
 
     At running speed, the feet must be more than 20 cm above the floor, because sprinting lifts both feet by 8 cm as well.
     """
@@ -107,18 +107,18 @@ def jumps(body: Body) -> list[Span]:
 
 
 def jumps_forward(body: Body) -> list[Span]:
-    """Jumping forward: jumps that travel more than 0.3 m forward."""
+    """Detect jumping forward: jumps in which the person travels more than 0.3 m forward."""
     return [span for span in jumps(body) if ahead(body, span) > 0.3]
 
 
 def ahead(body: Body, span: Span) -> float:
-    """Distance travelled forward during a span, in metres."""
+    """Distance, in metres, that the person travels forward during the frames `span`."""
     start, stop = max(0, span.start - 2), min(len(body) - 1, span.stop + 1)
     return float(body.travel[start:stop, 2].sum() / FPS)
 
 
 def hops(body: Body) -> list[Span]:
-    """Hopping: jumps on one leg, with the other foot held higher."""
+    """Detect hopping: jumps on one leg, with the other foot held higher."""
     spans = []
     for span in airborne(body, 0.03):
         window = slice(max(0, span.start - 3), span.stop + 3)
@@ -129,7 +129,7 @@ def hops(body: Body) -> list[Span]:
 
 
 def jumping_jacks(body: Body) -> list[Span]:
-    """Jumping jacks: feet apart with arms up, and within a second before and after this pose, feet together with arms down."""
+    """Detect jumping jacks: feet apart with arms up, and within a second before and after, feet together with arms down."""
     apart = smooth(length(body.joints[:, ANKLES[0]] - body.joints[:, ANKLES[1]]), 1)
     arms = smooth(body.reach[..., 1].mean(1), 1)
     closed = (apart < 0.4) & (arms < -0.3)
@@ -137,7 +137,7 @@ def jumping_jacks(body: Body) -> list[Span]:
 
 
 def bows(body: Body) -> list[Span]:
-    """Bowing: a standing person bends forward by more than 25° and straightens up. Legs are straight, hands off the floor."""
+    """Detect bowing: a standing person bends forward by more than 25° and rises again. Legs are straight, hands off the floor."""
     spine = body.local[:, NECK] - body.local[:, PELVIS]
     pitch = smooth(np.degrees(np.arctan2(spine[:, 2], spine[:, 1])), 2)
     straight = np.percentile(pitch, 10)
@@ -153,7 +153,7 @@ def bows(body: Body) -> list[Span]:
 
 
 def reaches_the_floor(body: Body) -> list[Span]:
-    """Reaching to the floor, to pick up or put down something: an upright person lowers a hand below 0.48 m and rises again."""
+    """Detect reaching to the floor, to pick up or put down something: an upright person lowers a hand below 0.48 m and rises."""
     spans = []
     for span in runs(body.height[:, WRISTS].min(1) < 0.48, 0.15, 0.5):
         head_up = body.height[span.frames, HEAD].min() > 0.3 and body.height[span.frames][:, ANKLES].max() < 0.6
@@ -163,7 +163,7 @@ def reaches_the_floor(body: Body) -> list[Span]:
 
 
 def bends_down(body: Body) -> list[Span]:
-    """Bending down: the trunk bends by more than 55° and straightens up again."""
+    """Detect bending down: the trunk bends by more than 55° and straightens up again."""
     return [span for span in runs(body.trunk > 55, 0.2, 0.3) if flanked(span, body.trunk < 30)]
 
 
@@ -174,7 +174,7 @@ def turned_over(body: Body) -> np.ndarray:
 
 
 def cartwheels(body: Body) -> list[Span]:
-    """Cartwheels and handsprings: upside down with a hand near the floor and high hips, and upright before and after."""
+    """Detect cartwheels and handsprings: upside down with a hand near the floor and high hips, and upright before and after."""
     spans = runs(turned_over(body), 0.1, 0.4)
     hands = body.height[:, WRISTS].min(1) < 0.3
     high = (body.height[:, PELVIS] > 0.6) & (body.height[:, ANKLES].max(1) > 1.0)
@@ -182,13 +182,13 @@ def cartwheels(body: Body) -> list[Span]:
 
 
 def flips(body: Body) -> list[Span]:
-    """Flips: upside down with all joints off the floor."""
+    """Detect flips: upside down with all joints off the floor."""
     free = body.height.min(1) > 0.2
     return [span for span in runs(turned_over(body), 0.1, 0.2) if free[span.frames].any() and recovers(body, span)]
 
 
 def rolls(body: Body) -> list[Span]:
-    """Rolls: the neck is near the floor and lower than the hips, and the hips stay low."""
+    """Detect rolls: the neck is near the floor and lower than the hips, and the hips stay low."""
     low = (body.height[:, NECK] < 0.45) & (body.height[:, PELVIS] < 0.95)
     over = (body.height[:, NECK] < body.height[:, PELVIS]) & low
     spans = runs(over, 0.15, 0.3)
@@ -201,7 +201,7 @@ def recovers(body: Body, span: Span) -> bool:
 
 
 def balances(body: Body) -> list[Span]:
-    """Balancing on one leg for at least 1.2 s: one foot is more than 15 cm high, and the other foot stands still on the floor."""
+    """Detect balancing on one leg for at least 1.2 s: one foot is more than 15 cm high, the other stands still on the floor."""
     spans = []
     for side in (LEFT, RIGHT):
         stands = (body.feet[:, side] < 0.08) & (length(rate(smooth(body.joints[:, ANKLES[side]], 2))) < 0.25)
@@ -210,7 +210,7 @@ def balances(body: Body) -> list[Span]:
 
 
 def elbow_to_knee(body: Body) -> list[Span]:
-    """An elbow and the knee of the other side meet while the person stands on the other leg."""
+    """Detect that an elbow and the knee of the other side meet while the person stands on the other leg."""
     spans = []
     for side in (LEFT, RIGHT):
         gap = length(body.joints[:, ELBOWS[side]] - body.joints[:, KNEES[1 - side]])

@@ -26,9 +26,9 @@ from benchmarks.obedience.postures import lying, seated
 
 
 class Prompt(NamedTuple):
-    """A prompt, and the condition `obeys` that a motion generated from it must satisfy.
+    """A prompt, and a function `obeys` that checks whether a motion generated from it does what the prompt says.
 
-    `action` is an action of prepare/actions.py. `kind` is action (a single action), sequence, or together (simultaneous
+    `action` is the name of an action in prepare/actions.py. `kind` is action (a single action), sequence, or together (simultaneous
     actions). `paraphrase` states whether the prompt avoids the words of the caption templates.
     """
 
@@ -67,9 +67,9 @@ POINTS = all_of(does("point"), without("run", "wave"))
 def pair(
     action: str, template: str, paraphrase: str, condition: Condition, other: Condition | None = None
 ) -> tuple[Prompt, Prompt]:
-    """Return a prompt in the words of the training captions, and a paraphrase for the same action. `with_splits` sets the splits.
+    """Return a prompt in the words of the training captions, and a paraphrase for the same action. Their splits are set later.
 
-    `other` is the condition of the paraphrase, if it differs from `condition`.
+    `condition` checks a motion generated from the prompt; `other` does so for the paraphrase, if given.
     """
     return (
         Prompt(template, action, "", "action", False, condition),
@@ -139,12 +139,12 @@ STOPS = all_of(in_order("run", "stand"), ends(resting))
 
 
 def both_arms(gait: str, gesture: str) -> Condition:
-    """A condition: both arms make the gesture while the person walks or runs as `gait` requires."""
+    """Return a function that checks whether both arms make the gesture, such as "wave", during the gait, such as "walk"."""
     return all_of(together(gait, f"{gesture} left"), together(gait, f"{gesture} right"))
 
 
 def combined(kind: str, *rows: tuple[str, str, str, Condition]) -> tuple[Prompt, ...]:
-    """Return prompts of one kind from rows (split, action, text, condition). "~" at the start of a text marks a paraphrase."""
+    """Return prompts of one kind, such as "sequence", from rows (split, action, text, condition). "~" marks paraphrases."""
     return tuple(
         Prompt(text.removeprefix("~"), action, split, kind, text.startswith("~"), condition)
         for split, action, text, condition in rows
@@ -187,8 +187,8 @@ COUNTS = combined(
 def with_splits() -> tuple[Prompt, ...]:
     """Return all prompts, sorted by split.
 
-    One prompt of each pair is in val, and the other prompt is in test. The first prompt, in the words of the training captions, is
-    in val if the index of the pair is even, and in test if the index is odd.
+    `PAIRS` has two prompts per action: one in the words of the training captions, and a paraphrase. One of them is in val, and the
+    other is in test. The first prompt is in val if the index of the pair is even, and in test if the index is odd.
     """
     prompts = []
     for number, (template, paraphrase) in enumerate(PAIRS):

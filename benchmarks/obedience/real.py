@@ -26,7 +26,7 @@ LIST = Path(__file__).with_name("real.csv")
 
 
 class Section(NamedTuple):
-    """The frames from `start` to `stop` − 1 of a capture. `shows` and `also` contain names of judges."""
+    """The frames from `start` to `stop` − 1 of a capture, which show the actions `shows` and possibly the actions `also`."""
 
     clip: str
     start: int
@@ -47,14 +47,14 @@ def read_list(path: Path = LIST) -> list[Section]:
 
 
 def find(clip: str, folders: list[Path]) -> Path | None:
-    """Return the file of a clip, or None if it is in none of the folders."""
+    """Return the file of the clip `clip`, written "source/name", or None if it is in none of the folders."""
     source, name = clip.split("/")
     files = (f"{clip}.npy", f"new_joints/{source}_{name}.npy", f"new_joints/{name}.npy")
     return next((path for folder in folders for file in files if (path := folder / file).is_file()), None)
 
 
 def related(names: frozenset[str]) -> set[str]:
-    """Return the names of the judges that may accept a section with the actions `names`.
+    """Return the names of the judges (detectors of one action each) that may accept a section with the actions `names`.
 
     These are the judges `names`, the judges of the same actions with or without "left" or "right", and, for kicking a ball, the
     judges of kicks.
@@ -70,7 +70,7 @@ def related(names: frozenset[str]) -> set[str]:
 
 
 def check_judges(folders: list[Path]) -> tuple[dict, list[str]]:
-    """Check all judges on the sections of real.csv. Return the results for JSON, and the lines of a table.
+    """Check all judges (detectors of actions) on the labelled captures in real.csv. Return results for JSON, and lines of a table.
 
     For each judge, the table has the number of accepted sections that show its action, and the number of accepted sections that do
     not show its action.
@@ -110,7 +110,7 @@ def judged(positive: list[tuple[str, bool]], negative: list[tuple[str, bool]]) -
 
 
 def summary(judges: dict[str, dict], missing: list[str]) -> tuple[dict, list[str]]:
-    """Return the results of all judges for JSON, and as lines of a table."""
+    """Return the results for JSON, and as lines of a table; `judges` holds the counts of `judged`, keyed by judge."""
     lines = [f"{'judge':20} {'passed':>9} {'false':>12}"]
     for name, counts in judges.items():
         rate = counts["false"] / max(1, counts["others"])

@@ -32,8 +32,9 @@ TRUNK = ("Hips", "Spine", "Spine1", "Spine2")  # limbs that start at these joint
 
 
 class Limbs(NamedTuple):
-    """N tapered capsules: ends (N, 2) as indices into `body_points`, radii (N, 2) in metres, and N parts, which are keys of
-    `COLOURS`. Capsule i moves with the joint `owners[i]`; `trunk` (N,) marks the capsules of the trunk."""
+    """N tapered capsules that draw a body: ends (N, 2) as indices of the points from `body_points`, radii (N, 2) in metres, and N
+    names of body parts, such as "left" or "face", which determine the colour. Capsule i moves with the joint `owners[i]`; `trunk`
+    (N,) marks the capsules of the trunk."""
 
     ends: np.ndarray
     radii: np.ndarray
@@ -64,7 +65,7 @@ EXTRAS = {"Head": HEAD, "Spine1": PLATE, "Hand": HAND, "Foot": FOOT, "ToeBase": 
 
 
 def limbs(skeleton: Skeleton) -> Limbs:
-    """The limbs to draw. Limbs between joints do not widen towards their end, so that the neck is thinner than the head."""
+    """Capsules that draw a body. Capsules between joints never widen towards their end, so the neck is thinner than the head."""
     point_indices = {name: skeleton.num_joints + index for index, name in enumerate(extra_points(skeleton))}
     rows: list[tuple[int, int, float, float, str, int]] = []  # start, end, radii, part, joint
 
@@ -113,9 +114,10 @@ def limbs(skeleton: Skeleton) -> Limbs:
 
 
 def extra_points(skeleton: Skeleton) -> dict[str, tuple[int, tuple[float, float, float]]]:
-    """The additional points, keyed by names such as "LeftHand.palm": a joint, and a position in its `bone_frame`.
+    """The points of the drawn body that are not joints, keyed by names such as "LeftHand.palm".
 
-    Toe points are defined for the right foot and mirrored for the left foot, because the big toe is on the inside.
+    Each value is a joint index and an offset from this joint, in metres, along the axes of `bone_frame`. Toe points are
+    defined for the right foot and mirrored for the left foot, because the big toe is on the inside.
     """
     points = {}
     for joint, bone in enumerate(skeleton.bones):
@@ -126,7 +128,7 @@ def extra_points(skeleton: Skeleton) -> dict[str, tuple[int, tuple[float, float,
 
 
 def body_points(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """The points of the body, (T, P, 3): joints (T, J, 3), then the additional points."""
+    """The points of the body, (T, P, 3): joints (T, J, 3), then the points of `extra_points`."""
     extra = list(extra_points(skeleton).values())
     owners = [joint for joint, _ in extra]
     local = np.array([position for _, position in extra])
@@ -136,7 +138,7 @@ def body_points(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def bone_frame(joints: np.ndarray, skeleton: Skeleton, joint: int) -> np.ndarray:
-    """The left, up and front axes of a bone, in rows (T, 3, 3): up along the bone, front in the direction of the chest or foot."""
+    """Left, up and front axes, in rows (T, 3, 3), of the bone to `joint`: up along the bone, front as the chest or foot points."""
     index = skeleton.bones.index
     left = unit(joints[:, index("LeftArm")] - joints[:, index("RightArm")])
     spine = unit(joints[:, index("Neck")] - joints[:, 0])
@@ -163,7 +165,10 @@ def side(bone: str) -> str:
 
 
 def standing_feet(joints: np.ndarray, fps: float, skeleton: Skeleton, contacts: np.ndarray | None = None) -> np.ndarray:
-    """Mask (T, 2) of the frames in which the left and the right foot stand on heel or toe, by `footlock.standing`."""
+    """Mask (T, 2) of the frames in which the left and the right foot stand on heel or toe.
+
+    `contacts` (T or T - 1, 4), if given, are foot contacts, as in `footlock.standing`.
+    """
     if len(joints) == 1:
         return np.zeros((1, 2), bool)
     stands = standing(joints, skeleton, fps, contacts).reshape(-1, 2, 2).any(axis=-1)  # (T - 1, 2)

@@ -30,8 +30,9 @@ REACH = 0.25  # metres; maximum distance of an additional point from its joint
 
 
 def write_html(path: str | Path, motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[str]] = ()) -> None:
-    """Write one page with all motions. If `Motion.locked` is given, the page first shows `Motion.locked`, and users can switch to
-    `Motion.joints`.
+    """Write an HTML page with a 3D viewer that shows all motions.
+
+    If `Motion.locked` is given, the page first shows `Motion.locked`, and users can switch to `Motion.joints`.
 
     `title` defaults to the text of the first motion; `files` lists, for each motion, the files to link to, relative to the page.
     Raises `UserError` if joints are not finite, if their number is not 22 or 21, or if the file cannot be written.
@@ -56,7 +57,7 @@ def page(motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[st
 
 
 def read(name: str) -> str:
-    """The text of a file in viewer/."""
+    """The text of the file `name` in viewer/, the folder with the markup, style and scripts of the page."""
     return (VIEWER / name).read_text(encoding="utf-8")
 
 
@@ -78,7 +79,7 @@ def skeleton_data(skeleton: Skeleton) -> dict:
 
 
 def motion_data(motion: Motion) -> dict:
-    """A motion as data for the page's script. `stands` lists the spans of frames in which the left and the right foot stand."""
+    """A motion as data for the page's script. "stands" lists the spans of frames in which each foot stands, left foot first."""
     plain, ik = (None if joints is None else pack(joints, motion.skeleton) for joints in (motion.joints, motion.locked))
     frames, count, _ = motion.joints.shape
     stands = standing_feet(motion.joints, motion.fps, motion.skeleton, motion.contacts)  # (T, 2)
@@ -87,10 +88,10 @@ def motion_data(motion: Motion) -> dict:
 
 
 def pack(joints: np.ndarray, skeleton: Skeleton) -> dict:
-    """The points of the body for joints (T, J, 3), as base64 of little-endian integers.
+    """The points of the drawn body for joints (T, J, 3), as base64 of little-endian integers.
 
-    `values` contains the joints in 16 bits, in units of `scale` metres. `others` contains the additional points relative to their
-    joints in 8 bits, in units of `REACH` / 127 metres.
+    "values" contains the joints in 16 bits, in units of "scale" metres. "others" contains the points of the body that are not
+    joints, relative to their joints, in 8 bits, in units of `REACH` / 127, about 2 mm.
     """
     check_joints(joints)
     points = body_points(np.asarray(joints, np.float64), skeleton)

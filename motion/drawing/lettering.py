@@ -23,10 +23,10 @@ PAGE_SECONDS = 2.0  # minimum time for which a page is shown
 
 
 def caption_pages(text: str, width: int, height: int, seconds: float) -> list[np.ndarray]:
-    """Draw `text` as pages (rows, width, 3) of equal size and at most `height` rows; the sequence of pages is shown in `seconds`.
+    """Draw `text` as pictures (rows, width, 3) of equal size, at most `height` pixels high, to be shown in turn for `seconds`.
 
     The font is the largest with which the text fits on one page. If that font would be too small to read, the text is split into
-    several pages, each shown for at least `PAGE_SECONDS`.
+    several pictures, each shown for at least 2 seconds (`PAGE_SECONDS`).
     """
 
     def fits(size: int) -> bool:
@@ -39,7 +39,10 @@ def caption_pages(text: str, width: int, height: int, seconds: float) -> list[np
 
 
 def paginate(text: str, size: int, width: int, height: int) -> list[list[str]]:
-    """Split a text in font size `size` into lines, and the lines into as few pages as possible, with similar numbers of lines."""
+    """Split a text in font size `size` into lines, and the lines into pages of similar length.
+
+    There are as few pages of at most `width` × `height` pixels as possible.
+    """
     lines = wrap(text, font(size, text), width - 2 * margin(size))
     limit = max(1, int((height - 2 * margin(size) - 1) / (LINE * size)))  # lines that fit on a page
     per_page = ceil(len(lines) / ceil(len(lines) / limit))
@@ -47,7 +50,7 @@ def paginate(text: str, size: int, width: int, height: int) -> list[list[str]]:
 
 
 def page(lines: list[str], rows: int, size: int, width: int, face: ImageFont.FreeTypeFont) -> np.ndarray:
-    """A picture, as high as `rows` lines, of the text `lines`, which are centred horizontally."""
+    """Draw centred lines of text as a picture `width` pixels wide and `rows` lines high, in the font `face` of size `size`."""
     picture = Image.new("RGB", (width, 2 * margin(size) + ceil(LINE * size * rows)), SKY)
     draw = ImageDraw.Draw(picture)
     for number, line in enumerate(lines):
@@ -56,7 +59,7 @@ def page(lines: list[str], rows: int, size: int, width: int, face: ImageFont.Fre
 
 
 def largest(width: int) -> int:
-    """Font size of a short caption in a picture `width` pixels wide."""
+    """Largest font size of captions in a picture `width` pixels wide."""
     return max(SMALLEST, min(26, width // 26))
 
 

@@ -56,7 +56,7 @@ def write_video(path: str | Path, motions: Motions, fps: float = 20) -> None:
 
 
 class Panel:
-    """A motion with its caption, `size` pixels square."""
+    """One cell of a video's grid: draws the frames of a motion, with its caption, as pictures `size` pixels square."""
 
     def __init__(self, joints: np.ndarray, caption: str, fps: float, size: int):
         self.frames = len(joints)
@@ -64,7 +64,7 @@ class Panel:
         self.scene = Scene(joints, fps, (size, size), top=len(self.pages[0]))
 
     def draw(self, frame: int) -> np.ndarray:
-        """The picture (size, size, 3) of `frame`, or of the last frame if the motion has ended. A bar below shows the time."""
+        """The picture (size, size, 3) of `frame`, or of the last frame if the motion has ended. A bar shows the elapsed time."""
         frame = min(frame, self.frames - 1)
         picture = self.scene.draw(frame)
         page = self.pages[frame * len(self.pages) // self.frames]
@@ -116,13 +116,13 @@ def gif_delays(moments: range, fps: float) -> list[int]:
 
 
 def contact_sheet(path: str | Path, motions: Motions, fps: float = 20, columns: int = 8) -> None:
-    """Draw a contact sheet (`sheet`) and write it as a png file."""
+    """Write a png file with one row of `columns` pictures per motion, as drawn by `sheet`."""
     with atomic_path(path) as temporary:
         Image.fromarray(sheet(motions, fps, columns)).save(temporary, format="png")
 
 
 def sheet(motions: Motions, fps: float = 20, columns: int = 8) -> np.ndarray:
-    """Draw a picture (H, W, 3) with one row per motion. A row shows the `columns` frames that `key_moments` chooses."""
+    """Draw a picture (H, W, 3) with one row per motion: its caption and `columns` frames whose poses differ (`key_moments`)."""
     width, height = columns * CELL, int(1.25 * CELL)
     strips = []
     for caption, joints in motions:

@@ -63,7 +63,8 @@ class Camera:
 
     @classmethod
     def fitting(cls, points: np.ndarray, size: tuple[int, int], top: int) -> Camera:
-        """The camera that shows all `points` (..., 3), relative to the followed point, below the picture's first `top` rows."""
+        """The camera that shows all `points` (..., 3), relative to the point it follows, in a picture of `size` (width, height)
+        pixels, below the first `top` rows."""
         back = np.array([np.sin(AZIMUTH) * np.cos(ELEVATION), np.sin(ELEVATION), np.cos(AZIMUTH) * np.cos(ELEVATION)])
         right = np.array([np.cos(AZIMUTH), 0.0, -np.sin(AZIMUTH)])
         axes = np.stack((right, np.cross(back, right), back))
@@ -77,13 +78,14 @@ class Camera:
         return cls(axes, max(NEAREST, needed.max()), focal, centre, middle)
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pixel coordinates (..., 2), and pixels per metre (...), of points (..., 3) given relative to the followed point."""
+        """Pixel coordinates (..., 2), and pixels per metre (...), of points (..., 3) relative to the point the camera follows."""
         seen = (points - [0, self.height, 0]) @ self.axes.T
         scale = self.focal / (self.distance - seen[..., 2])
         return self.centre + seen[..., :2] * [1, -1] * scale[..., None], scale
 
     def floor(self, size: tuple[int, int]) -> np.ndarray:
-        """Distance (height, width), in metres, from the followed point to the floor seen at each pixel; infinite for the sky."""
+        """Distance (height, width), in metres, of the floor seen at each pixel from the point that the camera follows; infinite
+        for the sky. `size` is (width, height)."""
         width, height = size
         x, y = np.meshgrid(np.arange(width) - self.centre[0], self.centre[1] - np.arange(height))
         rays = np.stack((x, y, np.full_like(x, -self.focal)), axis=-1) @ self.axes
@@ -174,8 +176,7 @@ class Scene:
         cv2.polylines(picture, [pixels[: frame + 1 - first]], False, PATH, 3, cv2.LINE_AA, SUBPIXEL)
 
     def draw_footprints(self, picture: np.ndarray, frame: int) -> None:
-        """Draw the footprints of stances that begin at or before `frame`, in lighter versions of the colours of the left and right
-        side."""
+        """Draw a footprint wherever a foot has stood up to `frame`, in lighter versions of the colours of left and right."""
         starts, outlines, colours = self.prints
         outlines = outlines - self.followed[frame]  # (P, 28, 3)
         seen = (starts <= frame) & (np.linalg.norm(outlines, axis=-1).max(axis=-1) < self.stage)
@@ -208,7 +209,10 @@ class Scene:
 
 
 def footprints(points: np.ndarray, fps: float, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One footprint per stance of a foot: first frames (P,), outlines (P, 28, 3) of the soles on the floor, colours (P, 3)."""
+    """Find where feet stand in `points`, the joints or body points over T frames, and return one footprint for each such place.
+
+    Footprints are the first frames (P,) of standing, outlines (P, 28, 3) of the soles on the floor, and colours (P, 3).
+    """
     starts, soles, colours = [], [], []
     stands = standing_feet(points, fps, skeleton)  # (T, 2)
     for foot, colour, flags in zip(np.reshape(skeleton.feet, (2, 2)), (LEFT, RIGHT), stands.T):

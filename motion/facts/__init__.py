@@ -1,4 +1,4 @@
-"""Facts detected in the joints of a clip: travel, turns, hands, and actions of the body.
+"""Facts: what the joints of a clip show about travel, turns, hands, and actions of the body.
 
 For each action, the frames in which the action happens are detected. Thresholds are conservative: a fact is not reported if the
 case is unclear. `prove` takes joints (T, 22, 3) in HumanML3D's order, in metres, Y up, with the floor at 0, at 20 frames per
@@ -28,7 +28,7 @@ DETECTED_AS = {"pick up": "reach to the floor", "put down": "reach to the floor"
 
 @dataclass(frozen=True)
 class Facts:
-    """The facts of one clip."""
+    """What the joints of one clip show: travel, turns, posture, hands, and `events`, the occurrences of actions."""
 
     direction: str  # direction of travel relative to the facing direction: one of DIRECTIONS, 'in place', or '' if unclear
     distance: float  # metres travelled in that direction
@@ -46,11 +46,11 @@ class Facts:
     ends_still: bool  # whether the body rests in the last frames
 
     def of(self, action: str) -> tuple[Event, ...]:
-        """The events of an action. prepare/actions.py lists the names of actions."""
+        """The events (occurrences) of an action, in temporal order. prepare/actions.py lists the names of actions."""
         return tuple(event for event in self.events if event.action == DETECTED_AS.get(action, action))
 
     def span(self, action: str) -> tuple[int, int]:
-        """The frames [start, end) from the first to the last event of an action; `active` if the action has no events."""
+        """The frames [start, end) from the first to the last event of an action; without events, those in which the body moves."""
         events = self.of(action)
         return (min(event.start for event in events), max(event.end for event in events)) if events else self.active
 
@@ -65,7 +65,7 @@ class Facts:
 
 
 def trunk(body: np.ndarray) -> tuple[float, int, float]:
-    """Median lean of the trunk, number of bows, and maximum lean, from joints (T, 22, 3) in body axes. Leans are in degrees."""
+    """Median lean of the trunk, number of bows, and maximum lean; leans in degrees. `body`: (T, 22, 3), axes left, up, forward."""
     spine = body[:, NECK] - body[:, PELVIS]
     pitch = smooth(np.degrees(np.arctan2(spine[:, 2], spine[:, 1])), 2)
     return float(np.median(pitch)), len(peaks(pitch, 15, 12)), float(pitch.max())
@@ -90,7 +90,7 @@ FINDERS = (
 
 
 def prove(joints: np.ndarray) -> Facts:
-    """Detect the facts of one clip in its joints (T, 22, 3).
+    """Detect what a clip shows in its joints (T, 22, 3), in metres, Y up, floor at 0, at 20 frames per second.
 
     Raises `UserError` if the joints have another shape, fewer than 12 frames, or values that are not finite.
     """
@@ -102,7 +102,7 @@ def prove(joints: np.ndarray) -> Facts:
 
 
 def facts_of(frames: Frames) -> Facts:
-    """Detect the facts of one clip in the measurements of its frames."""
+    """Detect what a clip shows, as `prove` does, from the measurements of its frames."""
     direction, distance, speed = travel(frames.joints, frames.yaw)
     lean, bows, depth = trunk(frames.body)
     ends = frames.joints[:, [HEAD, *WRISTS, *ANKLES]]

@@ -9,7 +9,7 @@ from motion.facts.frames import ANKLES, FPS, HIPS, NECK, PELVIS, SHOULDERS, TOES
 
 
 def clearance(frames: Frames) -> np.ndarray:
-    """Height (T, 2) of each foot above its standing height in the clip.
+    """Height (T, 2), in metres, of each foot above its height when standing in the clip.
 
     For a foot that never stands, the standing height of the other foot plus 6 cm is used.
     """
@@ -46,10 +46,11 @@ def ballistic(frames: Frames, start: int, end: int) -> bool:
 
 
 def jumps_and_hops(frames: Frames) -> list[Event]:
-    """Jumps and hops.
+    """Detect jumps and hops.
 
-    A flight from one foot to the same foot is a hop. Any other flight is a jump if the feet rise by more than 9 cm after a take-off
-    from both feet, or by more than 18 cm after any other take-off. A lower flight from both feet to both feet is a hop.
+    In a flight, both feet are off the floor. A flight from one foot to the same foot is a hop. Any other flight is a jump if the
+    feet rise by more than 9 cm after a take-off from both feet, or by more than 18 cm after any other take-off. A lower flight from
+    both feet to both feet is a hop.
     """
     events = []
     for start, end, height, off, on in flights(frames):
@@ -68,7 +69,7 @@ def jumps_and_hops(frames: Frames) -> list[Event]:
 
 
 def jumping_jacks(frames: Frames) -> list[Event]:
-    """Jumping jacks: the feet move apart and back while both hands go up and down."""
+    """Detect jumping jacks: the feet move apart and back while both hands go up and down."""
     apart = smooth(frames.body[:, ANKLES[0], 0] - frames.body[:, ANKLES[1], 0], 1)
     high = smooth(frames.joints[:, WRISTS, 1].min(axis=1) - frames.joints[:, SHOULDERS, 1].mean(axis=1), 1)
     wide = np.abs(frames.body[:, WRISTS[0], 0] - frames.body[:, WRISTS[1], 0])
@@ -84,7 +85,7 @@ def jumping_jacks(frames: Frames) -> list[Event]:
 
 
 def kicks(frames: Frames) -> list[Event]:
-    """Kicks: a nearly straight leg swings forward or sideways, to more than 50° from the vertical, with the foot off the floor."""
+    """Detect kicks: a nearly straight leg swings forward or sideways, over 50° from the vertical, with the foot in the air."""
     events = []
     for side, ankle, hip in zip(SIDES, ANKLES, HIPS):
         leg = frames.body[:, ankle] - frames.body[:, hip]
@@ -104,7 +105,7 @@ def kicks(frames: Frames) -> list[Event]:
 
 
 def tumbles(frames: Frames) -> list[Event]:
-    """Actions that turn the trunk upside down: flips in the air, cartwheels and handsprings over the hands, rolls on the floor."""
+    """Detect flips in the air, cartwheels and handsprings over the hands, and rolls on the floor: the trunk turns upside down."""
     spine = unit(smooth(frames.joints[:, NECK] - frames.joints[:, PELVIS], 0.7))
     across = unit(frames.joints[:, HIPS[0]] - frames.joints[:, HIPS[1]])  # to the left
     front = unit(np.cross(across, spine))

@@ -14,7 +14,7 @@ SIDES = ("left", "right")
 
 @dataclass(frozen=True)
 class Hand:
-    """The motion of one hand over the clip."""
+    """What one hand does over a clip: how often and how long it is raised, at which level it is held, and how often it waves."""
 
     level: int  # level at which the hand is held while raised: DOWN … OVERHEAD
     raises: int  # number of times that the hand is raised
@@ -25,7 +25,7 @@ class Hand:
 
 
 def hand(body: np.ndarray, wrist: int, shoulder: int) -> Hand:
-    """Measure the motion of one hand, from joints (T, 22, 3) in body axes and the indices of the joints `wrist` and `shoulder`."""
+    """Measure the motion of one hand in joints (T, 22, 3) whose axes are left, up, forward; `wrist` and `shoulder` are indices."""
     reach = body[:, wrist] - body[:, shoulder]
     height = smooth(reach[:, 1], 1)
     low, high = height.min(), height.max()
@@ -45,14 +45,14 @@ def hand(body: np.ndarray, wrist: int, shoulder: int) -> Hand:
 
 
 def rising(height: np.ndarray, low: float, high: float) -> float:
-    """Duration in seconds of the first raise, measured from 15 % to 85 % of the way from `low` to `high`."""
+    """Duration in seconds of the first raise of a hand at `height` (T,), from 15 % to 85 % of the way from `low` to `high`."""
     arrives = int(np.argmax(height > low + 0.85 * (high - low)))
     before = np.flatnonzero(height[:arrives] < low + 0.15 * (high - low))
     return (arrives - int(before[-1])) / FPS if len(before) else 0.0
 
 
 def count_waves(reach: np.ndarray) -> int:
-    """Number of swings to and fro of a raised hand, from the path (T, 3) of the hand. A single swing is not a wave and gives 0.
+    """Number of swings to and fro of a raised hand, from its path `reach` (T, 3). A single swing is not a wave and gives 0.
 
     Swings are measured along the principal axis of the path. Swings of less than 6 cm are ignored.
     """
@@ -68,7 +68,7 @@ def count_waves(reach: np.ndarray) -> int:
 
 
 def around(frames: Frames, peak: int, active: np.ndarray, limit: int = FPS) -> tuple[int, int]:
-    """Return the frames [start, end) around `peak` in which `active` (T,) is true, up to about `limit` frames on each side."""
+    """Return the frames [start, end) around frame `peak` in which `active` (T,) is true, up to about `limit` frames per side."""
     inactive = np.flatnonzero(~active)
     before, after = inactive[inactive < peak], inactive[inactive > peak]
     start = max(peak - limit, before[-1] if len(before) else 0)
@@ -77,7 +77,7 @@ def around(frames: Frames, peak: int, active: np.ndarray, limit: int = FPS) -> t
 
 
 def punches(frames: Frames) -> list[Event]:
-    """Punches: an arm is stretched out quickly, above the waist."""
+    """Detect punches: an arm is stretched out quickly, above the waist."""
     events = []
     for side, wrist, shoulder in zip(SIDES, WRISTS, SHOULDERS):
         reach = frames.body[:, wrist] - frames.body[:, shoulder]
@@ -91,7 +91,7 @@ def punches(frames: Frames) -> list[Event]:
 
 
 def throws(frames: Frames) -> list[Event]:
-    """Overhead throws with both hands: the hands are raised together in front of the body, above the shoulders, and drop again."""
+    """Detect overhead throws: both hands are raised together in front of the body, above the shoulders, and drop again."""
     reach = frames.body[:, WRISTS] - frames.body[:, SHOULDERS]  # (T, 2, 3)
     together = np.linalg.norm(frames.body[:, WRISTS[0]] - frames.body[:, WRISTS[1]], axis=-1)
     height = smooth(reach[:, :, 1].min(axis=1), 1)
@@ -107,7 +107,7 @@ def throws(frames: Frames) -> list[Event]:
 
 
 def merge_sides(events: list[Event]) -> list[Event]:
-    """Merge simultaneous events of left and right into events of both sides."""
+    """Merge events of the left and the right limb that overlap in time into events with the side "both"."""
     merged = []
     for event in sorted(events, key=lambda event: event.start):
         last = merged[-1] if merged else None
@@ -119,7 +119,7 @@ def merge_sides(events: list[Event]) -> list[Event]:
 
 
 def arm_circles(frames: Frames) -> list[Event]:
-    """Arm circles: seen from the side, a stretched arm turns once around the shoulder, forward or backward."""
+    """Detect arm circles: seen from the side, a stretched arm turns once around the shoulder, forward or backward."""
     events = []
     for side, wrist, shoulder in zip(SIDES, WRISTS, SHOULDERS):
         reach = smooth(frames.body[:, wrist] - frames.body[:, shoulder], 0.7)
@@ -141,7 +141,7 @@ def arm_circles(frames: Frames) -> list[Event]:
 
 
 def elbows_to_knees(frames: Frames) -> list[Event]:
-    """Elbows to knees: an elbow touches the lifted knee of the other side."""
+    """Detect that an elbow touches the lifted knee of the other side."""
     events = []
     for side, elbow, knee in zip(SIDES, ELBOWS, reversed(KNEES)):
         gap = np.linalg.norm(smooth(frames.joints[:, elbow] - frames.joints[:, knee], 0.7), axis=-1)

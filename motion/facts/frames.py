@@ -22,7 +22,7 @@ SOLE = 0.07  # metres from the sole of the foot up to the ankle
 
 
 class Event(NamedTuple):
-    """One occurrence of an action, in the frames [start, end)."""
+    """One occurrence of an action, in the frames [start, end). `manner` is a detail, such as the direction of a roll."""
 
     action: str
     start: int
@@ -92,7 +92,7 @@ def unit(v: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Frames:
-    """Measurements of every frame of one clip."""
+    """Measurements of every frame of one clip: joints in the axes of the body, heights, angles, speed, balance."""
 
     joints: np.ndarray  # (T, 22, 3), world
     yaw: np.ndarray  # (T,) radians
@@ -108,7 +108,7 @@ class Frames:
 
     @classmethod
     def of(cls, joints: np.ndarray) -> Frames:
-        """Measure joints (T, 22, 3)."""
+        """Compute the measurements from joints (T, 22, 3)."""
         joints = joints.astype(np.float64)
         yaw = facing(joints)
         body = to_body(joints - joints[:, :1] * [1, 0, 1], yaw)

@@ -16,14 +16,16 @@ DIRECTIONS = (  # sectors of 45°: the first is straight ahead, the next ones fo
 
 @dataclass(frozen=True)
 class Turn:
-    """A turn to one side."""
+    """A turn to one side: its angle in `degrees`, left positive, and `when` half of it is done, as a fraction of the clip."""
 
     degrees: float  # left positive
     when: float  # time at which half of the turn is done, as a fraction of the clip
 
 
 def travel(joints: np.ndarray, yaw: np.ndarray) -> tuple[str, float, float]:
-    """Direction, distance in metres, and speed in m/s of the pelvis.
+    """Direction of travel, distance in metres, and speed in m/s of the pelvis; `yaw` (T,) is the facing direction in radians.
+
+    The direction is one of `DIRECTIONS`, such as "forward left", or "in place", or "" if unclear.
 
     Displacements are summed relative to the facing direction, so that walking forward through a turn counts as "forward".
     """
@@ -41,7 +43,10 @@ def travel(joints: np.ndarray, yaw: np.ndarray) -> tuple[str, float, float]:
 
 
 def count_steps(joints: np.ndarray) -> int:
-    """Number of steps: the peaks of the horizontal speed of the feet. Such peaks also occur in running, in which no foot rests."""
+    """Number of steps in joints (T, 22, 3): the peaks of the horizontal speed of the feet.
+
+    Such peaks also occur in running, in which no foot rests.
+    """
     steps = 0
     for ankle, toe in zip(ANKLES, TOES):
         moving = velocity(smooth((joints[:, ankle] + joints[:, toe])[:, [0, 2]] / 2, 1))

@@ -41,13 +41,13 @@ def lying(frames: Frames) -> list[tuple[int, int]]:
 
 
 def face(frames: Frames, start: int, end: int) -> str:
-    """The lying position between two frames: "back", "stomach" or "side"."""
+    """The position in which the person lies between two frames: "back", "stomach" or "side"."""
     front = float(np.median(frames.front[start:end]))
     return "back" if front > 0.5 else "stomach" if front < -0.5 else "side"
 
 
 def seats(frames: Frames) -> list[Event]:
-    """Events of sitting down, sitting and standing up; their `manner` is the kind of seat."""
+    """Detect sitting down, sitting and standing up; the `manner` of the events is the kind of seat, such as "chair"."""
     events = []
     for start, end in sitting(frames):
         height = float(np.median(frames.pelvis[start:end]))
@@ -62,7 +62,7 @@ def seats(frames: Frames) -> list[Event]:
 
 
 def beds(frames: Frames) -> list[Event]:
-    """Events of lying down, lying and getting up; their `manner` is the lying position."""
+    """Detect lying down, lying and getting up; the `manner` of the events is the lying position: "back", "stomach" or "side"."""
     events = []
     for start, end in lying(frames):
         before, after = frames.last(frames.erect, start), frames.first(frames.erect, end)
@@ -79,7 +79,7 @@ def beds(frames: Frames) -> list[Event]:
 
 
 def squats(frames: Frames) -> list[Event]:
-    """Squats: the hips go down and up again, with bent knees and the centre of mass over the feet."""
+    """Detect squats: the hips go down and up again, with bent knees and the centre of mass over the feet."""
     depth = smooth(frames.standing - frames.pelvis, 1)
     events = []
     for bottom in peaks(depth, 0.4 * frames.standing, 0.15 * frames.standing).tolist():
@@ -95,7 +95,7 @@ def squats(frames: Frames) -> list[Event]:
 
 
 def crawling(frames: Frames) -> list[Event]:
-    """Crawling: moving along the floor on hands and knees, or with the body still closer to the floor."""
+    """Detect crawling: moving along the floor on hands and knees, or with the body still closer to the floor."""
     hands = frames.joints[:, WRISTS, 1].min(axis=1) < 0.3
     low = (frames.pelvis < 0.7 * frames.standing) & (np.abs(frames.upright) < 0.65) & (frames.front < 0)
     events = []
@@ -107,7 +107,7 @@ def crawling(frames: Frames) -> list[Event]:
 
 
 def floor_reaches(frames: Frames) -> list[Event]:
-    """Events in which a hand goes down to the floor and up again. The joints do not show whether the person picks up or puts down
+    """Detect that a hand goes down to the floor and up again. The joints do not show whether the person picks up or puts down
     something."""
     wrists = smooth(frames.joints[:, WRISTS, 1], 1)  # (T, 2)
     lowest = wrists.min(axis=1)
@@ -130,7 +130,7 @@ def floor_reaches(frames: Frames) -> list[Event]:
 
 
 def balancing(frames: Frames) -> list[Event]:
-    """Balancing on one leg: one foot is in the air for at least 1.5 s while the other foot stands still."""
+    """Detect balancing on one leg: one foot is in the air for at least 1.5 s while the other foot stands still."""
     ankles = frames.joints[:, ANKLES, 1] - SOLE
     events = []
     for stands, name in enumerate(("left", "right")):
@@ -142,7 +142,7 @@ def balancing(frames: Frames) -> list[Event]:
 
 
 def climbing(frames: Frames) -> list[Event]:
-    """Climbing: the level on which the feet stand rises or falls by at least 25 cm, more slowly than in a jump."""
+    """Detect climbing: the level on which the feet stand rises or falls by at least 25 cm, more slowly than in a jump."""
     level = lowest_stand(frames)
     corners = np.sort(np.concatenate([[0], peaks(level, -np.inf, 0.2), peaks(-level, -np.inf, 0.2), [len(level) - 1]]))
     events = []

@@ -57,7 +57,10 @@ SHORTEST = 12  # frames; a shorter motion is extended by its last pose
 
 
 def profile(joints: np.ndarray) -> np.ndarray:
-    """The profile (len(BITS),), of bool, of a motion with joints (T, 22, 3), in metres, Y up, at 20 frames per second."""
+    """The profile of a motion with joints (T, 22, 3), in metres, Y up, at 20 frames per second: a bool vector (len(BITS),).
+
+    Each bit states whether a measurement, such as the number of kicks, is above a threshold; `BITS` names the bits.
+    """
     if len(joints) < SHORTEST:
         joints = np.concatenate([joints, np.repeat(joints[-1:], SHORTEST - len(joints), axis=0)])
     frames = Frames.of(joints)
@@ -67,7 +70,7 @@ def profile(joints: np.ndarray) -> np.ndarray:
 
 
 def of_facts(facts: Facts) -> dict[str, float]:
-    """Measurements of travel, turns, trunk and actions."""
+    """Measurements of travel, turns, trunk and actions, keyed by name."""
     values = {f"travels {direction}": facts.direction == direction for direction in (*DIRECTIONS, "in place")}
     values |= {
         "distance": 0.0 if facts.direction == "in place" else facts.distance, "speed": facts.speed, "steps": facts.steps,
@@ -90,7 +93,7 @@ def of_facts(facts: Facts) -> dict[str, float]:
 
 
 def of_body(frames: Frames) -> dict[str, float]:
-    """Measurements of pelvis, trunk and feet, and of both hands together."""
+    """Measurements of pelvis, trunk and feet, and of both hands together, keyed by name."""
     yaw = np.degrees(frames.yaw)
     moved = to_body(velocity(smooth(frames.joints[:, PELVIS], 2)), (frames.yaw[1:] + frames.yaw[:-1]) / 2)
     spine = frames.body[:, NECK] - frames.body[:, PELVIS]
@@ -110,7 +113,7 @@ def of_body(frames: Frames) -> dict[str, float]:
 
 
 def of_limbs(facts: Facts, frames: Frames, number: int) -> dict[str, float]:
-    """Measurements of the hand and the foot of one side; `number` is 0 for the left side and 1 for the right side."""
+    """Measurements, keyed by name, of the hand and the foot of one side; `number` is 0 for left and 1 for right."""
     side, outward, held = SIDES[number], 1 - 2 * number, facts.hands[number]
     wrist, ankle, hip = WRISTS[number], ANKLES[number], HIPS[number]
     reach = smooth(frames.body[:, wrist] - frames.body[:, SHOULDERS[number]], 1)  # (T, 3): left, up, forward

@@ -32,11 +32,11 @@ class RigOptions:
     """Options of animated skeletons.
 
     Attributes:
-        skeleton: one of `motion.rest.KINDS`.
+        skeleton: kind of the rest pose: "standard", "symmetric" or "fitted" (`motion.rest`).
         body: (J, 3) rest pose for the kind "standard", as offsets from parents; None: `motion.rest.standard_rest`.
         fps: frames per second of the file; None: the frame rate of the motion.
-        bone_names: one of `motion.files.names.STYLES`.
-        root: one of `ROOTS`; the bone that moves along the path is the hips ("keep"), none ("in_place") or a root bone ("bone").
+        bone_names: naming style of the bones: "mixamo", "mixamorig", "plain" or "unreal".
+        root: the bone that moves along the path of the person: the hips ("keep"), none ("in_place") or a root bone ("bone").
         loop: whether the motion is a cycle whose last frame leads into the first.
     """
 

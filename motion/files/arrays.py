@@ -39,9 +39,10 @@ PICKLED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
 
 
 def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> Raw:
-    """Read the motion in an array file. Raises `UserError` if the file contains no motion.
+    """Read the joints of the motion in a NumPy file (.npy or .npz). Raises `UserError` if the file contains no motion.
 
-    If the file contains several motions, `sample` is the index of the motion to read; `smpl` is the body model for SMPL rotations.
+    If the file contains several motions, `sample` is the index of the motion to read. `smpl` is the file (or folder) of the body
+    model for SMPL rotations.
     """
     try:
         with path.open("rb") as file:
@@ -62,7 +63,7 @@ def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> R
 
 
 def check_archive(path: Path) -> None:
-    """Raise `UserError` if an .npz is damaged, or unpacks to more than `LARGEST` bytes."""
+    """Raise `UserError` if an .npz is damaged, or unpacks to more than 2 GiB."""
     try:
         with zipfile.ZipFile(path) as archive:
             check_zip(archive, path, Limits(size=LARGEST))
@@ -97,7 +98,7 @@ class SafeUnpickler(pickle.Unpickler):
     """Unpickles arrays, numbers, strings, lists and dictionaries, and refuses all other classes."""
 
     def find_class(self, module: str, name: str) -> object:
-        """The class `module.name`. Raises `UnpicklingError` unless it is listed in `PICKLED`."""
+        """The class `module.name`. Raises `UnpicklingError` unless it is listed in `PICKLED`, as NumPy's classes are."""
         if (module, name) not in PICKLED:
             raise pickle.UnpicklingError(f"{module}.{name}")
         return super().find_class(module, name)
@@ -118,7 +119,7 @@ def only_array(path: Path) -> np.ndarray:
 
 
 def from_results(content: dict, path: Path, sample: int) -> Raw:
-    """The motion with index `sample` in MDM's results.npy: `motion` (N, J, 3, T) in metres, and `lengths` (N,)."""
+    """The motion with index `sample` in `content`, MDM's results.npy: `motion` (N, J, 3, T) in metres, and `lengths` (N,)."""
     motions = content.get("motion")
     if not isinstance(motions, np.ndarray) or motions.ndim != 4 or motions.shape[2] != 3:
         raise UserError(f"{path}: a dictionary without 'motion' (N, joints, 3, T); its keys are {', '.join(map(str, content))}")
@@ -128,7 +129,7 @@ def from_results(content: dict, path: Path, sample: int) -> Raw:
 
 
 def chosen(motions: np.ndarray, path: Path, sample: int) -> np.ndarray:
-    """The motion with index `sample` in `motions`. Prints a note if there are several motions."""
+    """The motion with index `sample` in `motions`, which `path` contains. Prints a note if there are several motions."""
     if not 0 <= sample < len(motions):
         raise UserError(f"--input_sample {sample}: {path} holds {len(motions)} motions; give an index from 0 to {len(motions) - 1}")
     if len(motions) > 1:

@@ -185,7 +185,10 @@ def first_person(bvh: Bvh, channels: list[list[str]], name: str) -> list[list[st
 
 
 def motion_rows(text: str, header: re.Match, width: int, name: str) -> np.ndarray:
-    """The channel values (T, width) after the header. Raises `UserError` if the motion is truncated or damaged."""
+    """The channel values (T, width) after `header`, the match of Frames and Frame Time in the `text` of a BVH file.
+
+    Raises `UserError` if the motion is truncated or damaged.
+    """
     start, stop = header.end(), len(text)
     try:  # numbers that follow the frame time on the same line are the first row
         if len(np.array(header[3].split(), dtype=float)) >= width:
@@ -220,7 +223,7 @@ def parsed(text: str) -> np.ndarray | None:
 
 
 def rows_of_lines(block: str, width: int, name: str) -> np.ndarray:
-    """The rows of a motion, parsed line by line; an incomplete last row is dropped.
+    """The numbers (T · width,) of T lines with `width` numbers each, parsed line by line; an incomplete last line is dropped.
 
     Raises `UserError` if a line before the last does not have `width` numbers, if the last line contains anything but numbers, or
     if there are no rows.
@@ -319,14 +322,17 @@ def write_bvh(
 
 
 def chunks_of(frames: int) -> list[slice]:
-    """Slices of at most `CHUNK` frames that cover a motion of `frames` frames."""
+    """Consecutive slices of at most 10,000 frames (`CHUNK`) that together cover a motion of `frames` frames."""
     return [slice(first, first + CHUNK) for first in range(0, frames, CHUNK)]
 
 
 def hierarchy_lines(
     names: Sequence[str], parents: Sequence[int], offsets: np.ndarray, order: str, positioned: int
 ) -> tuple[list[str], list[int]]:
-    """The lines of the HIERARCHY block, and the order of its joints; the first `positioned` joints have position channels."""
+    """The lines of the HIERARCHY block, and the joint indices in the order of these lines.
+
+    Joints at a depth below `positioned` in the tree (0 for the root) have position channels.
+    """
     turns = " ".join(f"{axis.upper()}rotation" for axis in order)
     lines: list[str] = []
     listed: list[int] = []
@@ -351,5 +357,5 @@ def hierarchy_lines(
 
 
 def numbers(vector: np.ndarray) -> str:
-    """Numbers with six decimals, separated by spaces."""
+    """The numbers of a vector as text, with six decimals, separated by spaces."""
     return " ".join(f"{x:.6f}" for x in vector)

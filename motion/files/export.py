@@ -36,9 +36,9 @@ class OutputOptions:
     """Options for writing motion files.
 
     Attributes:
-        unit: unit of length in .npy and .bvh files, one of `UNITS`; None: metres in .npy, centimetres in .bvh.
+        unit: unit of length in .npy and .bvh files, such as "cm" (`UNITS`); None: metres in .npy, centimetres in .bvh.
         up: up axis of .npy and .bvh files, "y" or "z".
-        rig: options of animated skeletons; their frame rate `rig.fps` applies to every format.
+        rig: options of animated skeletons (rest pose, bone names, root); their frame rate `rig.fps` applies to every format.
         smpl: SMPL model file of the body in .npz files; None: the body is the skeleton that `rig` selects.
     """
 
@@ -49,7 +49,7 @@ class OutputOptions:
 
     @classmethod
     def of(cls, config: WrittenFiles | Convert, body: np.ndarray | None = None) -> OutputOptions:
-        """The options given by the flags; `body` (J, 3) is the rest pose of --skeleton standard."""
+        """The options given by the command-line flags in `config`; `body` (J, 3) is the rest pose of --skeleton standard."""
         loop = getattr(config, "loop", False)
         rig = RigOptions(config.skeleton, body, config.fps, config.bone_names, config.root, loop)
         return cls(config.unit, config.up, rig, config.smpl or None)

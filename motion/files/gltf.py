@@ -61,24 +61,27 @@ class Gltf:
         self.binary = bytearray()
 
     def add_view(self, array: np.ndarray, **fields: int) -> int:
-        """Append the bytes of an array; returns the index of its buffer view."""
+        """Append the bytes of an array as a buffer view with the JSON properties `fields`; returns the index of the view."""
         self.binary += bytes(-len(self.binary) % 4)
         self.json["bufferViews"].append({"buffer": 0, "byteOffset": len(self.binary), "byteLength": array.nbytes, **fields})
         self.binary += array.tobytes()
         return len(self.json["bufferViews"]) - 1
 
     def add_accessor(self, view: int, component: int, kind: str, count: int, offset: int = 0, **fields: object) -> int:
-        """Add an accessor for `count` elements of a buffer view; returns its index."""
+        """Add an accessor for `count` elements of buffer view `view`, from byte `offset` on; returns the index of the accessor.
+
+        `component` is glTF's component type, `kind` its element type, such as "VEC3".
+        """
         element = {"bufferView": view, "byteOffset": offset, "componentType": component, "type": kind, "count": count}
         self.json["accessors"].append(element | fields)
         return len(self.json["accessors"]) - 1
 
     def add_floats(self, array: np.ndarray, kind: str, **fields: object) -> int:
-        """Add an array of floats, one row per element, as an accessor with a view of its own; returns the index of the accessor."""
+        """Add an array of floats, one row per element of type `kind`, as an accessor with its own view; returns its index."""
         return self.add_accessor(self.add_view(array.astype("<f4")), FLOAT, kind, len(array), **fields)
 
     def to_bytes(self) -> bytes:
-        """The file: a header, then the JSON padded with spaces, then the binary block padded with zeros."""
+        """The bytes of the file: a header, then the JSON padded with spaces, then the binary block padded with zeros."""
         self.json["buffers"] = [{"byteLength": len(self.binary)}]
         text = readable(json.dumps(self.json, ensure_ascii=False, separators=(",", ":"))).encode()
         text += b" " * (-len(text) % 4)
@@ -118,7 +121,7 @@ def body_mesh(file: Gltf, rest: np.ndarray, skeleton: Skeleton, first: int) -> d
 
 
 def bone_limbs(skeleton: Skeleton) -> Limbs:
-    """The limbs that are attached to exactly one bone, slightly thicker where they meet a limb of another colour."""
+    """The capsules of the body that are attached to exactly one bone, slightly thicker where they meet another colour."""
     body = limbs(skeleton)
     parents = np.maximum(skeleton.parents, 0)
     rigid = np.array([end >= len(parents) or parents[end] == owner for end, owner in zip(body.ends[:, 1], body.owners)])
@@ -172,7 +175,7 @@ def capsule_triangles() -> np.ndarray:
 
 
 def material(part: str) -> dict:
-    """A matt material in the colour of a part of the body."""
+    """A matt glTF material in the colour of a part of the body, such as "left" or "face"."""
     red, green, blue = (np.array(COLOURS[part]) / 255) ** 2.2  # glTF colours are linear
     factors = {"baseColorFactor": [red, green, blue, 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.75}
     return {"name": part, "pbrMetallicRoughness": factors}

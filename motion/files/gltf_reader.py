@@ -27,7 +27,10 @@ FLOAT = 5126
 
 
 def read_gltf(path: Path, joint_map: str | Path | None = None) -> Raw:
-    """Read the motion of a `.glb` or `.gltf` file, in metres, Y up. Raises `UserError` if the file has no animation."""
+    """Read the joints of the motion in a `.glb` or `.gltf` file, in metres, Y up. Raises `UserError` if it has no animation.
+
+    `joint_map` is a JSON file that defines each joint by nodes of the scene; by default, a built-in map is chosen.
+    """
     try:
         document, buffers = parts_of(path)
         tree = posed_tree(document, buffers)
@@ -42,7 +45,7 @@ def read_gltf(path: Path, joint_map: str | Path | None = None) -> Raw:
 
 
 def parts_of(path: Path) -> tuple[dict, list[bytes]]:
-    """The JSON document and the binary buffers of a file."""
+    """The JSON document and the binary buffers of a glTF file."""
     content = path.read_bytes()
     binary = b""
     if content[:4] == b"glTF":
@@ -67,7 +70,7 @@ def parts_of(path: Path) -> tuple[dict, list[bytes]]:
 
 
 def values(document: dict, buffers: list[bytes], index: int) -> np.ndarray:
-    """The rows (count, width) of accessor `index`. Raises `ValueError` if the rows are not floats."""
+    """The values (count, width) of the glTF accessor with this index. Raises `ValueError` if they are not floats."""
     accessor = document["accessors"][index]
     view = document["bufferViews"][accessor["bufferView"]]
     if accessor["componentType"] != FLOAT:
@@ -79,7 +82,7 @@ def values(document: dict, buffers: list[bytes], index: int) -> np.ndarray:
 
 
 def posed_tree(document: dict, buffers: list[bytes]) -> Bvh:
-    """The nodes of a document as a skeleton, parents first, posed in every frame of the first animation."""
+    """The nodes of a glTF document as a skeleton, parents first, posed in every frame of the first animation."""
     nodes = document["nodes"]
     parents = {child: number for number, node in enumerate(nodes) for child in node.get("children", [])}
     order: list[int] = []

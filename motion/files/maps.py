@@ -24,7 +24,7 @@ CMU = ("cmu_bvh", "cmu_motionbuilder")  # maps of files that may use CMU's unit 
 def both_sides(
     hips: JointSource, spine: Sequence[JointSource], neck: JointSource, head: JointSource, limbs: str
 ) -> tuple[JointSource, ...]:
-    """A joint map with the limbs of both sides of the body.
+    """Build a joint map, which names a joint (or weighted joints) of another skeleton for each of the 22 joints.
 
     `spine` has three joints. `limbs` are the names of upper leg, knee, ankle, toe, collar, shoulder, elbow and wrist, separated by
     spaces, with a placeholder for the side: {} is replaced by `L` or `R`, {side} by `Left` or `Right`.
@@ -77,21 +77,21 @@ MORE_MAPS: dict[str, tuple[JointSource, ...]] = {
 
 
 def all_maps() -> dict[str, tuple[JointSource, ...]]:
-    """All joint maps by title, in the order in which they are tried. The maps for KIT-ML come first, because files with KIT-ML's
+    """All joint maps, keyed by title, in the order in which they are tried. KIT-ML's come first, because files with KIT-ML's
     skeleton also fit other maps."""
     written = [(f"written{number}", names) for number, names in enumerate(known_names())]  # names in files that this project writes
     return dict([*written[:3], *JOINT_MAPS.items(), *written[3:], *MORE_MAPS.items()])
 
 
 def plain(name: str) -> str:
-    """A joint name in lower case without punctuation, for comparison."""
+    """A joint name in lower case, without spaces and punctuation, for comparison."""
     return PUNCTUATION.sub("", name).lower()
 
 
 def find_map(names: Sequence[str]) -> tuple[str, tuple[JointSource, ...]] | None:
     """Find the first joint map that fits a file with the joints `names`; None if no map fits.
 
-    Returns (title, entries). In the entries, the joint names of the map are replaced by the joint names that the file uses.
+    Returns (title, entries): the title of the map, and its 22 entries with the map's joint names replaced by those of the file.
     """
     by_plain: dict[str, str] = {}
     for name in names:
@@ -106,7 +106,7 @@ def find_map(names: Sequence[str]) -> tuple[str, tuple[JointSource, ...]] | None
 
 
 def prefixes(names: Mapping[str, str], root: str) -> Iterator[str]:
-    """Yield candidates for the prefix that all names share: the part before `root` of each name that ends with `root`.
+    """Yield candidates for a prefix that all joint names share: the part before `root` of each name that ends with `root`.
 
     The prefixes of shorter names come first.
     """
@@ -114,7 +114,7 @@ def prefixes(names: Mapping[str, str], root: str) -> Iterator[str]:
 
 
 def renamed(source: JointSource, names: Mapping[str, str]) -> JointSource:
-    """In an entry of a joint map, replace each joint name by `names[joint name]`, the name that the file uses."""
+    """The entry `source` of a joint map, with each joint name replaced by `names[joint name]`, the name that the file uses."""
     return names[source] if isinstance(source, str) else {names[joint]: weight for joint, weight in source.items()}
 
 

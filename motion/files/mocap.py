@@ -61,9 +61,10 @@ JOINT_MAPS: dict[str, tuple[JointSource, ...]] = {
 
 
 def map_joints(names: Sequence[str], positions: np.ndarray, joint_map: Sequence[JointSource], title: str = "motion") -> np.ndarray:
-    """Compute joints (T, 22, 3) from the positions (T, N, 3) of landmarks called `names`.
+    """Compute joints (T, 22, 3) from the positions (T, N, 3) of a captured skeleton's landmarks (named points) `names`.
 
-    Raises `UserError`, which lists the missing names, if the map needs other landmarks. The message calls the motion `title`.
+    `joint_map` has one entry per joint: the name of a landmark, or weights of landmarks keyed by name. Raises `UserError`, which
+    lists the missing names and calls the motion `title`, if the map needs other landmarks.
     """
     sources = [{source: 1.0} if isinstance(source, str) else source for source in joint_map]
     missing = sorted({name for source in sources for name in source} - set(names))
@@ -116,7 +117,7 @@ def cmu_fps(name: str) -> int:
 
 
 def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[list[str], np.ndarray, float | None]:
-    """Read the landmarks of a capture from Acclaim's two files, the skeleton `asf` and the motion `amc` (paths or text streams).
+    """Read the landmarks (named points) of a capture from Acclaim's two files, the skeleton `asf` and the motion `amc`.
 
     Returns:
         names: "root", then the bones. The position of a bone is its far end.
@@ -199,7 +200,7 @@ def is_finite(values: np.ndarray | float) -> bool:
 
 
 def keyed_lines(block: str) -> dict[str, list[str]]:
-    """The words of each line except the first word, keyed by the first word in lower case."""
+    """A dictionary with one entry per line of `block`: the first word in lower case → the list of the other words."""
     return {line.split()[0].lower(): line.split()[1:] for line in block.splitlines() if line.strip()}
 
 

@@ -19,7 +19,7 @@ UNREAL = {  # names of Unreal's mannequin, without the side
 
 
 def renamed(bone: str, style: str) -> str:
-    """The name of Mixamo's bone `bone` in a naming style (see `STYLES`)."""
+    """The name of Mixamo's bone `bone` in the naming style "mixamo", "mixamorig", "plain" or "unreal"."""
     side = next((side for side in ("Left", "Right") if bone.startswith(side)), "")
     match style:
         case "mixamorig":
@@ -34,6 +34,6 @@ def renamed(bone: str, style: str) -> str:
 
 
 def known_names() -> list[tuple[str, ...]]:
-    """The joint names of each skeleton in each style without a prefix, in the order of the joints; KIT's skeleton comes first."""
+    """The joint names, in joint order, of KIT's and then of HumanML3D's skeleton, in each naming style except "mixamorig"."""
     styles = ("mixamo", "plain", "unreal")
     return [tuple(renamed(bone, style) for bone in skeleton.bones) for skeleton in (KIT, HUMANML3D) for style in styles]

@@ -28,7 +28,7 @@ class Raw:
     """Joints (T, J, 3) in the file's own unit and axes, with J = 22 or 21, at `fps` frames per second.
 
     `unit`, `up` and the joints `rest` (1, J, 3) of the rest pose are None if the file does not state them. `features` (T, D)
-    are None if the file contains no features. `cmu` is True if the unit of length may be CMU's.
+    are None if the file contains no features. `cmu` is True if the unit of length may be CMU's unit of 5.6 cm.
     """
 
     joints: np.ndarray
@@ -41,7 +41,7 @@ class Raw:
 
 
 def unit_of(joints: np.ndarray, name: str, cmu: bool = False) -> str:
-    """The unit of joints (T, J, 3), one of `UNITS`, estimated from the size of the body.
+    """The unit of length of joints (T, J, 3), such as "cm" (`UNITS`), estimated from the size of the body.
 
     The result is the first unit with which the body has the size of a person. The units m, cm, mm, inch, decimetre and, if `cmu` is
     set, CMU's unit are tried for an adult or older child; then m, cm and mm for a toddler or giant. Raises `UserError` if no unit
@@ -74,7 +74,7 @@ def body_size(joints: np.ndarray) -> float:
 
 
 def rest_frames(joints: np.ndarray, rest: np.ndarray | None) -> int:
-    """Number of frames at the start of joints (T, J, 3) that show the rest pose (1, J, 3).
+    """Number of frames at the start of joints (T, J, 3) that show the rest pose, whose joints are `rest` (1, J, 3).
 
     The number is 0 if the body does not jump after these frames. Some exporters and CMU's BVH releases add one frame with the rest
     pose, which is not part of the motion.

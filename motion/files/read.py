@@ -36,8 +36,8 @@ class InputOptions:
     """Options for reading a motion file; every field overrides the file's header.
 
     Attributes:
-        unit: one of `UNITS`.
-        up: the axis that points up, one of `AXES`.
+        unit: unit of length: "m", "dm", "cm", "mm", "in", "ft", or "cmu" for CMU's unit of 5.6 cm.
+        up: the axis that points up, "y" or "z".
         fps: frames per second.
         skip_frames: frames to skip at the start; None: the frames that show the rest pose.
         asf: skeleton of an .amc; default: the subject's .asf in the same folder.
@@ -57,7 +57,7 @@ class InputOptions:
 
     @classmethod
     def of(cls, config: InputFiles) -> InputOptions:
-        """The options given by the flags."""
+        """The options given by the command-line flags in `config`."""
         header = config.input_unit, config.input_up, config.input_fps, config.skip_frames
         files = (config.asf or None, config.smpl or None)
         return cls(*header, *files, config.input_sample, config.joint_map or None)
@@ -80,7 +80,7 @@ class FileMotion(Motion):
 
 
 def read_motion(path: str | Path, options: InputOptions = AS_STATED) -> FileMotion:
-    """Read the motion in a file.
+    """Read the motion in a file as joints in metres, Y up. `options` override what the file states.
 
     Raises `UserError` if the file is missing, damaged or of unknown format, or if no joint map fits its skeleton.
     """
@@ -107,7 +107,7 @@ def read_motion(path: str | Path, options: InputOptions = AS_STATED) -> FileMoti
 
 
 def read_safely(path: Path, options: InputOptions) -> Raw:
-    """Call `read_raw`, and raise `UserError` for any exception that a damaged or hostile file causes.
+    """Read a motion as `read_raw` does, and raise `UserError` for any exception that a damaged or hostile file causes.
 
     Code that reads all files of a folder can therefore skip damaged files by handling only `UserError`.
     """
@@ -122,7 +122,10 @@ def read_safely(path: Path, options: InputOptions) -> Raw:
 
 
 def skipped_frames(raw: Raw, requested: int | None, path: Path) -> int:
-    """Number of frames to skip at the start: `requested`, by default `rest_frames`. Raises `UserError` if no frames remain."""
+    """Number of frames to skip at the start: `requested` or, if None, those that show the rest pose.
+
+    Raises `UserError` if no frames remain.
+    """
     if requested is None:
         if count := rest_frames(raw.joints, raw.rest):
             frames = "frame shows the rest pose and is" if count == 1 else f"{count} frames show the rest pose and are"
@@ -134,7 +137,7 @@ def skipped_frames(raw: Raw, requested: int | None, path: Path) -> int:
 
 
 def read_raw(path: Path, options: InputOptions) -> Raw:
-    """Read a motion in the file's own unit and axes, with the reader for its suffix."""
+    """Read the joints of a motion in the file's own unit and axes, with the reader for its suffix."""
     match path.suffix.lower():
         case ".npy" | ".npz":
             return read_array(path, options.smpl, options.sample)
@@ -175,7 +178,7 @@ def checked(value: str | None, choices: tuple[str, ...], flag: str) -> str | Non
 
 
 def checked_rate(fps: float) -> float:
-    """The frame rate `fps`. Raises `UserError` unless it is within `RATES`."""
+    """The frame rate `fps`. Raises `UserError` unless it is from 1 to 1000."""
     if not RATES[0] <= fps <= RATES[1]:
         raise UserError(f"{fps:g} frames per second: must be from 1 to 1000; --input_fps sets the rate of a file")
     return fps

@@ -59,15 +59,15 @@ class BodyModel:
     shape: Tensor
 
     def joints(self, motion: AmassMotion) -> Tensor:
-        """The motion's joints (T, 22, 3)."""
+        """Joints (T, 22, 3) of this body in the motion, in metres, in AMASS's axes (Z up)."""
         rest = self.rest + self.shape @ motion.betas  # (22, 3)
         matrices = rotation_vectors_to_matrices(motion.rotations)  # (T, 22, 3, 3)
         return forward_kinematics(matrices, rest[0] + motion.translation, offsets_of(rest, HUMANML3D), HUMANML3D.parents)
 
 
 def uniform_body(offsets: np.ndarray | None = None) -> BodyModel:
-    """The body model without an SMPL file: a T-pose with the given offsets (22, 3), by default the offsets of the uniform
-    skeleton."""
+    """The body model used without an SMPL file: a T-pose with the given `offsets` (22, 3) of joints from their parents, by default
+    with HumanML3D's bone lengths."""
     offsets = torch.from_numpy(standard_rest(HUMANML3D) if offsets is None else offsets).float()
     return fixed_body(torch.tensor(HUMANML3D.paths)[:, 1:] @ offsets[1:])
 
@@ -78,7 +78,7 @@ def fixed_body(rest: Tensor) -> BodyModel:
 
 
 def is_amass(path: Path) -> bool:
-    """Whether an `.npz` contains SMPL rotations."""
+    """Whether an `.npz` contains SMPL rotations: the arrays `poses` and `trans`."""
     try:
         with zipfile.ZipFile(path) as archive:
             return {"poses.npy", "trans.npy"} <= set(archive.namelist())
@@ -89,8 +89,8 @@ def is_amass(path: Path) -> bool:
 def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
     """Read an SMPL motion as joints in metres, Y up. `smpl` is the body model: a file, or a folder with one model per gender.
 
-    Without `smpl`, the rest pose is the array `rest_joints` of the file or, if there is none, the T-pose of the uniform skeleton.
-    The file may lack gender, shape and frame rate. Raises `UserError` for a damaged file.
+    Without `smpl`, the rest pose is the array `rest_joints` of the file or, if there is none, a T-pose with HumanML3D's bone
+    lengths. The file may lack gender, shape and frame rate. Raises `UserError` for a damaged file.
     """
     arrays = read_npz(path, ("poses", "trans", "betas", "gender", REST, *RATES))
     poses = leading(path, "poses", arrays["poses"], (None,), 3 * NUM_JOINTS)
@@ -129,7 +129,7 @@ def text_of(array: np.ndarray) -> str:
 
 
 def body_model(smpl: str | Path | None, gender: str = "neutral") -> BodyModel:
-    """The body model in the file `smpl` or, if `smpl` is a folder, in its <gender>/model.npz; None: `uniform_body`."""
+    """The body model in the file `smpl` or, if `smpl` is a folder, in its <gender>/model.npz; None: a T-pose."""
     if smpl is None:
         note_no_model()
         return uniform_body()

@@ -29,10 +29,10 @@ TO_AMASS = np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])  # this matrix is its 
 def write_smpl(
     path: str | Path, joints: np.ndarray, fps: float, smpl: str | Path | None = None, rig: RigOptions = DEFAULT_RIG
 ) -> None:
-    """Write joints (T, 22, 3), metres, Y up, as an `.npz` of rotations, at the frame rate of `rig`.
+    """Write joints (T, 22, 3), metres, Y up, as an `.npz` of SMPL rotations, at the frame rate `rig.fps`, by default `fps`.
 
-    `smpl` is the model file of the body to pose. Without `smpl`, the skeleton of `rig` is posed, and the rest joints of this
-    skeleton are also written, as `rest_joints` (22, 3). Raises `UserError` if the motion does not have 22 joints.
+    `smpl` is the model file of the body to pose. Without `smpl`, the skeleton that `rig` selects is posed, and its rest joints are
+    also written, as `rest_joints` (22, 3). Raises `UserError` if the motion does not have 22 joints.
     """
     if joints.shape[1] != NUM_JOINTS:
         raise UserError(f"{path}: SMPL files hold {NUM_JOINTS} joints, but this motion has {joints.shape[1]} (KIT-ML's skeleton)")

@@ -31,7 +31,7 @@ def read_text(source: str | Path | TextIO) -> tuple[str, str]:
 
 
 def check_regular(path: Path) -> None:
-    """Raise `UserError` if a path exists but is not a regular file, or if it is a file of more than `LARGEST` bytes."""
+    """Raise `UserError` if a path exists but is not a regular file, or if it is larger than 2 GiB (`LARGEST`)."""
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: cannot be read (it is not a regular file); give a motion file")
     if path.is_file() and path.stat().st_size > LARGEST:
@@ -39,7 +39,7 @@ def check_regular(path: Path) -> None:
 
 
 def decoded(content: bytes, name: str) -> str:
-    """Decode the bytes of a file. All line ends become \\n; trailing Ctrl-Z and NUL characters are removed."""
+    """Decode the bytes of the file `name`. All line ends become \\n; trailing Ctrl-Z and NUL characters are removed."""
     if content.startswith(POINTER):
         raise UserError(f"{name}: a Git LFS pointer, not the motion itself; fetch it with: git lfs pull")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

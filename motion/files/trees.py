@@ -16,12 +16,15 @@ SHOWN = 12  # number of joints that an error message lists
 
 
 def read_tree(path: Path, joint_map: str | Path | None = None) -> Raw:
-    """Read the motion of a `.bvh` file."""
+    """Read the motion in a `.bvh` file as 22 or 21 joints. They are defined by the JSON file `joint_map` or by a built-in map."""
     return joints_of_tree(read_bvh(path), str(path), joint_map)
 
 
 def joints_of_tree(tree: Bvh, name: str, joint_map: str | Path | None = None) -> Raw:
-    """Map a posed joint tree to a `Raw`. Raises `UserError` with `name` and a list of the tree's joints if no joint map fits."""
+    """Compute 22 or 21 joints from a posed joint tree, by the joint map in the JSON file `joint_map` or a built-in map.
+
+    Raises `UserError` with `name` and a list of the tree's joints if no joint map fits.
+    """
     restore_thorax(tree)
     names, landmarks = tree.landmarks()
     if joint_map is not None:
@@ -38,7 +41,7 @@ def joints_of_tree(tree: Bvh, name: str, joint_map: str | Path | None = None) ->
 
 
 def listed(names: list[str]) -> str:
-    """The first `SHOWN` names on one line, each shortened to 32 characters, and the number of further names."""
+    """The first 12 names (`SHOWN`) on one line, each shortened to 32 characters, and the number of further names."""
     shown = ", ".join(name[:32] for name in names[:SHOWN])
     return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
 
@@ -62,6 +65,6 @@ def restore_thorax(tree: Bvh) -> None:
 
 
 def rest_landmarks(bvh: Bvh) -> np.ndarray:
-    """Positions (1, N, 3) of the landmarks in the rest pose."""
+    """Positions (1, N, 3) of the joints, then of the End Sites, in the rest pose."""
     turns = np.tile(np.eye(3), (1, len(bvh.names), 1, 1))
     return Bvh(bvh.names, bvh.parents, bvh.offsets, bvh.offsets[None], turns, bvh.frame_time, bvh.end_sites).landmarks()[1]
