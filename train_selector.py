@@ -3,7 +3,8 @@
     python train_selector.py --name selector --dataset_name open --balance
 
 The script writes `checkpoints/<dataset_name>/<name>/`. Before the first step, the profiles of all motions (facts about the joints,
-`motion/facts/profile.py`) are computed once, and a sentence encoder encodes all captions once. `gen_t2m.py --selector_name NAME`
+`motion/facts/profile.py`) are computed once, and a sentence encoder encodes all captions once. If the dataset folder contains
+`actions.csv`, the selector also learns to recognise the actions of texts and motions. `gen_t2m.py --selector_name NAME`
 uses the selector of the run NAME.
 """
 
@@ -47,10 +48,11 @@ def train(config: TrainSelector) -> None:
 
     spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     with Distributed.from_environment().first_on_node():
-        batches, validated, fingerprint = both_splits(config, spec)
+        actions = training_actions(spec)
+        batches, validated, fingerprint = both_splits(config, spec, actions)
     seed_everything(config.seed)
-    vectors = batches.conditions
-    model = Selector(SelectorConfig(cond_dim=vectors.dim, **{name: getattr(config, name) for name in SIZES}))
+    vectors, sizes = batches.conditions, {name: getattr(config, name) for name in SIZES}
+    model = Selector(SelectorConfig(cond_dim=vectors.dim, actions=len(actions), **sizes))
     model.init_condition_(vectors.vectors)
     model.augment.set_(vectors, [vectors.dim], config.text_noise, 0.0)
 
@@ -66,12 +68,26 @@ def train(config: TrainSelector) -> None:
     Trainer(model, batches, config, folder, validate=validate, best=("loss", "min"), model_metadata=metadata).fit()
 
 
-def both_splits(config: TrainSelector, spec: DatasetSpec) -> tuple[ProfileBatches, ProfileBatches, str]:
-    """Batches of profiles and encoded captions for the training and the validation split, and a hash of the sentence encoder."""
+def training_actions(spec: DatasetSpec) -> dict[str, int]:
+    """Number the actions that the dataset's `actions.csv` lists for training clips; {}: there are fewer than two actions."""
+    from data.balance import actions_of
+    from data.store import MotionStore
+
+    actions = sorted({*actions_of(MotionStore(spec).split("train"), spec.root)} - {""})
+    return {action: number for number, action in enumerate(actions)} if len(actions) > 1 else {}
+
+
+def both_splits(config: TrainSelector, spec: DatasetSpec, numbers: dict[str, int]) -> tuple[ProfileBatches, ProfileBatches, str]:
+    """Batches of profiles and encoded captions for the training and the validation split, and a hash of the sentence encoder.
+
+    `numbers` maps actions to numbers. The action of a composition, which shows several actions, counts as unknown.
+    """
     import os
     from pathlib import Path
 
-    from data.balance import sampling_weights
+    import numpy as np
+
+    from data.balance import actions_of, compositions_in, sampling_weights
     from data.profiles import ProfileBatches, cached_profiles
     from data.store import MotionStore
     from data.text import CaptionedClips
@@ -89,10 +105,13 @@ def both_splits(config: TrainSelector, spec: DatasetSpec) -> tuple[ProfileBatche
         cache = Path(clips.clips.rows.filename).parent
         conditions = cached_conditions(encoder, [caption.text for caption in clips.captions], cache)
         print(f"{split}: {len(clips)} clips, {len(clips.captions)} captions")
+        names = clips.clips.names
+        actions = np.array([numbers.get(action, -1) for action in actions_of(names, spec.root)])
+        actions[compositions_in(names, spec.root)] = -1
         if split == "val":
-            return ProfileBatches(clips, profiles, conditions, batch_size=min(config.batch_size, len(clips)))
-        weights = sampling_weights(clips.clips.names, spec.root, config.balance, config.compositions)
-        return ProfileBatches(clips, profiles, conditions, weights=weights, **batch_settings(config))
+            return ProfileBatches(clips, profiles, conditions, actions, batch_size=min(config.batch_size, len(clips)))
+        weights = sampling_weights(names, spec.root, config.balance, config.compositions)
+        return ProfileBatches(clips, profiles, conditions, actions, weights=weights, **batch_settings(config))
 
     return batches("train"), batches("val"), encoder.fingerprint
 

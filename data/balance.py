@@ -34,6 +34,19 @@ def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
         return {row["clip"]: row[column] for row in reader}
 
 
+def actions_of(names: Sequence[str], folder: Path) -> list[str]:
+    """The main action of each clip in `names`, from the dataset's `actions.csv`; "": the clip has no listed action."""
+    by_name = read_actions(folder)
+    return [by_name.get(name) or by_name.get(name.partition("_")[2], "") for name in names]  # B_000123: part of clip 000123
+
+
+def compositions_in(names: Sequence[str], folder: Path) -> np.ndarray:
+    """A bool mask (N,): which of the N clips `names` are compositions, which are listed in `composed.txt` in the dataset folder."""
+    path = folder / COMPOSED
+    listed = set(listed_names(path)) if path.is_file() else set()
+    return np.array([name in listed for name in names], dtype=bool)
+
+
 def sampling_weights(
     names: Sequence[str], folder: Path, balance: bool = True, compositions: float | None = None,
     sizes: Sequence[float] | None = None,
@@ -58,9 +71,7 @@ def sampling_weights(
     weights = balanced_weights(names, folder, sizes) if balance else np.ones(len(names))
     if compositions is None:
         return weights
-    path = folder / COMPOSED
-    listed = set(listed_names(path)) if path.is_file() else set()
-    composed = np.array([name in listed for name in names])
+    composed = compositions_in(names, folder)
     for clips, fraction in ((composed, compositions), (~composed, 1 - compositions)):
         if fraction > 0 and not clips.any():
             kind = "compositions" if clips is composed else "other clips"
@@ -72,12 +83,11 @@ def sampling_weights(
 def balanced_weights(names: Sequence[str], folder: Path, sizes: np.ndarray) -> np.ndarray:
     """Return sampling weights (N,) of N clips, 1 on average, for which the probability of an action is proportional to the square
     root of its size. The size of an action is the sum of the `sizes` (N,) of its clips."""
-    by_name = read_actions(folder)
-    actions = [by_name.get(name) or by_name.get(name.partition("_")[2], "") for name in names]  # B_000123: part of clip 000123
+    actions = actions_of(names, folder)
     totals = Counter()
     for action, size in zip(actions, sizes):
         totals[action] += size
-    weights = np.array([totals[action] ** -0.5 for action in actions]) if by_name else np.ones(len(actions))
+    weights = np.array([totals[action] ** -0.5 for action in actions]) if any(actions) else np.ones(len(actions))
     return weights * sizes.sum() / (weights * sizes).sum()
 
 

@@ -6,7 +6,7 @@ A profile (`motion.facts.profile`) is a vector of bits that describes what the j
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +72,22 @@ def chunk_profiles(joints: list[np.ndarray]) -> list[np.ndarray]:
 
 
 class ProfileBatches(ClipBatches):
-    """Endless shuffled batches of clips, each with its profile and the condition (encoded text) of a random caption.
+    """Endless shuffled batches of clips, each with its profile, its action and the condition (encoded text) of a random caption.
 
     `profiles` (N, F) are bits that describe what the joints of a clip show. `conditions` are in the order of `clips.captions`.
+    `actions` (N,) are the indices of the clips' actions; -1: unknown.
     """
 
-    def __init__(self, clips: CaptionedClips, profiles: np.ndarray, conditions: Conditions, **settings: Any):
+    def __init__(
+        self, clips: CaptionedClips, profiles: np.ndarray, conditions: Conditions, actions: Sequence[int], **settings: Any
+    ):  # fmt: skip
         super().__init__(clips, **settings)
         self.profiles, self.conditions, self.first = torch.from_numpy(profiles), conditions, clips.first
+        self.actions = torch.as_tensor(actions)
         self.caption_ids = np.array([self.numbers[caption.text] for caption in clips.captions])
 
     def batch(self, index: int) -> dict[str, Tensor]:
-        """Batch `index`: {"condition": (B, C), "profile": (B, F) bool, "caption": (B,) ids, "clip": (B,) indices}.
+        """Batch `index`: {"condition": (B, C), "profile": (B, F) bool, "action": (B,), "caption": (B,) ids, "clip": (B,) indices}.
 
         Equal captions have equal ids.
         """
@@ -92,6 +96,7 @@ class ProfileBatches(ClipBatches):
         return {
             "condition": self.conditions.vectors[torch.from_numpy(captions)],
             "profile": self.profiles[torch.from_numpy(clips)],
+            "action": self.actions[torch.from_numpy(clips)],
             "caption": torch.from_numpy(self.caption_ids[captions]),
             "clip": torch.from_numpy(clips),
         }
