@@ -21,6 +21,19 @@ if TYPE_CHECKING:
     from pipelines.text2motion import TextToMotion
 
 
+TYPICAL = 20  # tokens (4 s at 20 frames per second); typical length of a motion that shows one action
+
+
+def varied(tokens: Tensor) -> Tensor:
+    """Vary the predicted lengths (B, C) in tokens of C candidates: every second length becomes its geometric mean with `TYPICAL`.
+
+    A wrong length is the main reason why a motion does not show its action, and lengths that are predicted for an unusual wording
+    are often much too long or too short (docs/experiments.md).
+    """
+    second = torch.arange(tokens.shape[1], device=tokens.device) % 2 == 1
+    return torch.where(second, (tokens * TYPICAL).sqrt().round().long(), tokens)
+
+
 class Scorer(Protocol):
     """A model that scores how well motions match texts."""
 

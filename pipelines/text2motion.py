@@ -26,7 +26,7 @@ from models.masked import MaskedTransformer
 from models.residual import ResidualTransformer
 from models.selector import Selector
 from models.vqvae import MotionTokeniser
-from pipelines.candidates import FactScorer, MatchScorer, Scorer
+from pipelines.candidates import FactScorer, MatchScorer, Scorer, varied
 from pipelines.conditioner import Conditioner, JointCondition, LaMPCondition, OwnText, load_conditioner
 from pipelines.layers import FEATURES, layers
 from pipelines.readings import EncoderKey, Reading, encoder_keys, needed_encoders, reading_of
@@ -286,12 +286,15 @@ class TextToMotion:
     def sizes(self, action: Action, lengths: Tensor | None, sampling: SamplingSettings, first_sample: int) -> Tensor:
         """Lengths in tokens (B, C) for C candidates of each motion, given or predicted from the text of `action`.
 
-        `lengths` (B,) are in frames; 0 or None: predicted for each candidate.
+        `lengths` (B,) are in frames; 0 or None: predicted for each candidate. Predicted lengths are varied (`varied`).
         """
         count = sampling.candidates
         condition = action.condition.repeat_interleave(count, dim=0)
-        lengths = None if lengths is None else lengths.repeat_interleave(count)
-        return self.count_tokens(condition, lengths, seed=sampling.seed, first_sample=count * first_sample).view(-1, count)
+        numbers = {"seed": sampling.seed, "first_sample": count * first_sample}
+        if lengths is None:
+            return varied(self.count_tokens(condition, None, **numbers).view(-1, count))
+        tokens = self.count_tokens(condition, lengths.repeat_interleave(count), **numbers).view(-1, count)
+        return torch.where((lengths == 0)[:, None].to(tokens.device), varied(tokens), tokens)
 
     def count_tokens(self, condition: Tensor, lengths: Tensor | None, **sample: int) -> Tensor:
         """Convert `lengths` (B,) in frames to tokens. Lengths of 0, or all if `lengths` is None, are predicted from encoded texts

@@ -13,7 +13,7 @@ from motion.facts.profile import BITS, profile
 from motion.features import joints_to_features
 from motion.skeleton import HUMANML3D
 from options.generate import GenT2M
-from pipelines.candidates import FactScorer, MatchScorer
+from pipelines.candidates import FactScorer, MatchScorer, varied
 from pipelines.editing import edit
 from pipelines.long_motion import join
 from pipelines.sampling import EMBEDDED_SAMPLING
@@ -61,13 +61,13 @@ def test_each_step_is_scored_with_its_own_text_and_frames():
 
     def scorer(texts, condition, motions):
         calls.append((list(texts), [len(motion) for motion in motions]))
-        return torch.arange(float(len(texts)))
+        return -torch.arange(float(len(texts)))
 
     model = filling()
     model.scorer = scorer
     _, frames = model.generate(["a person squats, then jumps", "a person walks"], candidates=2)
     assert [texts for texts, _ in calls] == [["a person squats"] * 2, ["a person jumps"] * 2, ["a person walks"] * 2]
-    assert calls[0][1][1] + calls[1][1][1] == frames[0]  # the second candidate has the higher score
+    assert calls[0][1][0] + calls[1][1][0] == frames[0]  # the first candidate has the higher score
 
 
 def test_without_a_scorer_candidates_are_refused():
@@ -94,6 +94,18 @@ def test_given_lengths_of_other_prompts_do_not_change_predicted_ones():
     alone, predicted = model.generate(PROMPTS[1:], None, candidates=3, first_sample=1)
     assert frames.tolist() == [24, int(predicted[0])]
     torch.testing.assert_close(mixed[1, : frames[1]], alone[0], rtol=0, atol=1e-9)
+
+
+def test_every_second_predicted_length_is_moved_towards_the_typical_length():
+    assert varied(torch.tensor([[5, 5, 45, 45], [20, 20, 20, 20]])).tolist() == [[5, 10, 45, 30], [20, 20, 20, 20]]
+    model = tiny.pipeline()
+    action, sampling = model.action(PROMPTS), replace(model.sampling, candidates=4)
+    predicted = model.length.predict(model.part("length", action.condition.repeat_interleave(4, dim=0)), seed=sampling.seed)
+    expected = varied(predicted.view(2, 4))
+    assert torch.equal(model.sizes(action, None, sampling, 0), expected)
+    assert torch.equal(model.sizes(action, torch.tensor([24, 0]), sampling, 0), torch.stack((torch.full((4,), 6), expected[1])))
+    alone = model.sizes(action, None, replace(sampling, candidates=1), 0)[:, 0]
+    assert torch.equal(alone, model.length.predict(model.part("length", action.condition), seed=sampling.seed))
 
 
 def test_a_selector_of_another_skeleton_is_refused():
