@@ -196,9 +196,11 @@ def tokens(
 def build_model(
     config: TrainT2M, tokeniser: MotionTokeniser, conditions: Conditions, max_motion: int
 ) -> MaskedTransformer | ResidualTransformer | LengthPredictor:
-    """A new model for --stage. Input layers are initialised from the codebooks and from `conditions`, the encoded captions.
+    """A new model for --stage.
 
-    `max_motion` is the length of the longest clips in frames.
+    The layers whose input is the encoded text are initialised so that they whiten `conditions`, the encoded training captions. In a
+    masked or residual transformer, the token embeddings are initialised from the tokeniser's codebooks. `max_motion` is the length
+    of the longest clips in frames.
     """
     from models.length import LengthConfig, LengthPredictor
     from models.masked import MaskedConfig, MaskedTransformer

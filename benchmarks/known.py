@@ -40,7 +40,8 @@ class Prompt(NamedTuple):
     """A labelled prompt.
 
     `side` is "inside" (paraphrases the training data), "outside" (an action without training data) or "thin" (an action with
-    little training data). `kind` divides outside prompts. `half` is "calibrate" (used to fit) or "report" (used to test).
+    little training data). `half` is "calibrate" (used to fit) or "report" (used to test). `kind` is a category of outside
+    prompts, such as "object", "two people" or "near miss"; it is "motion" for all inside and thin prompts.
     """
 
     text: str

@@ -131,7 +131,7 @@ def language_scores(candidates: list[str], captions: list[list[Caption]], kind: 
 
 
 def processed(captions: list[str]) -> list[str]:
-    """Captions as the words of their HumanML3D token lines, joined by spaces."""
+    """Captions after HumanML3D's text processing: the words of the tokens from `tag`, without POS tags, joined by spaces."""
     return [words_of(line) for line in tag(captions)]
 
 

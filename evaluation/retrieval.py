@@ -69,7 +69,7 @@ class Gallery:
     def scores(self, indices: Tensor, rerank: int = 0) -> tuple[Tensor, Tensor]:
         """Scores (n, n) of texts × motions and of motions × texts, for the clips at `indices` (n,).
 
-        LaMP's matching head ranks the best `rerank` candidates of each query again.
+        LaMP's matching head re-ranks the best `rerank` candidates of each query.
         """
         texts, which = self.which[indices].unique(return_inverse=True)
         to_text = self.similarity[indices][:, texts]  # (n, u)
@@ -105,7 +105,7 @@ class Gallery:
 def evaluate_retrieval(gallery: Gallery, protocols: Sequence[str], rerank: int = 0) -> dict[str, Any]:
     """Return for each protocol the number and size of its galleries, and R@k and median rank in both directions.
 
-    LaMP's matching head ranks the best `rerank` candidates of each query again. R@k and median rank are averaged over galleries.
+    LaMP's matching head re-ranks the best `rerank` candidates of each query. R@k and median rank are averaged over galleries.
     For comparison, the results include `ceiling`, the best possible result if clips with the same caption cannot be distinguished,
     and `chance`, the result if all scores are equal.
     """

@@ -138,7 +138,8 @@ class BodyLoss(nn.Module):
     and standard deviation with which the features were normalised. The terms are in metres, m/s or m/s²:
 
     - `positions`: positions of the joints relative to the root, along world axes (MDM's L_pos), as in MPJPE. The features store
-      these positions along the root's axes; the heading, integrated from angular velocities, rotates them to world axes.
+      these positions along the root's axes. Before the comparison, the positions are rotated to world axes by the root's heading,
+      which is integrated from angular velocities.
     - `path`: the integrated position of the root.
     - `bones`: bone lengths.
     - `velocity`, `acceleration`: first and second differences of the joints in world space (MDM's L_vel, and the same loss

@@ -182,9 +182,10 @@ class ResidualTransformer(nn.Module):
         return loss, {"residual_ce": loss.detach(), "accuracy": accuracy}
 
     def layer_loss(self, codes: Tensor, lengths: Tensor, condition: Tensor, layer: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and accuracy of the codes of one quantiser per sample, `layer` (B,), given the codes of lower quantisers.
+        """Cross-entropy and accuracy of predicted codes. The codes of sample b are predicted for one quantiser, `layer[b]`.
 
-        `codes` (B, L, Q) are those of all quantisers, and `condition` is the encoded text.
+        The prediction depends on the codes of all lower quantisers and on `condition`, the encoded text. `codes` (B, L, Q) contains
+        the codes of all quantisers, and `layer` (B,) the index of each sample's quantiser, at least 1.
         """
         rows = torch.arange(len(codes), device=codes.device)
         valid = valid_mask(lengths, codes.shape[1])

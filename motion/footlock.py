@@ -5,8 +5,8 @@ First, the body is given constant bone lengths (ik.py). Three steps follow:
 1. find standing feet: toes and heels that are low and slow and, if contacts are given, marked as contacts;
 2. compute the smallest corrections that keep standing feet still and fade out in other frames, by solving a banded linear system;
 no foot goes below the floor;
-3. apply the corrections to the legs: hips stay, feet move, heels rise if a leg would overstretch, and each knee
-bends in the plane of its leg.
+3. apply the corrections to the legs: hips stay, feet move, heels rise if a leg would overstretch, and knees move such that the
+lengths of thighs and shanks stay the same (see `bent`).
 
 If a leg is too short to reach the corrected position of its foot, step 2 is repeated with a higher penalty on corrections of that
 foot. A stance is a span of frames in which a foot stands. If a foot still slides during a stance, for example because the person
@@ -238,8 +238,9 @@ def between(starts: ndarray, ends: ndarray, first: ndarray, second: ndarray, tow
 def bent(hips: ndarray, knees: ndarray, ankles: ndarray, new_ankles: ndarray, new_toes: ndarray) -> ndarray:
     """The knees (..., 3) after the ankles have moved; the lengths of thighs and shanks stay the same.
 
-    A knee keeps its offset from the line between hip and ankle. If the leg has to bend more than before, the knee moves towards the
-    toes. Without this rule, noise would determine the plane in which a nearly straight leg bends.
+    A knee keeps the direction of its offset from the line between hip and ankle. However, the more the leg has to bend in addition
+    to its original bend, the more this direction turns towards the toes. Otherwise, noise would determine the direction in which a
+    nearly straight leg bends.
     """
     thigh, shank = norm(knees - hips), norm(ankles - knees)
     axis = unit(new_ankles - hips)

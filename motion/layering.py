@@ -68,7 +68,7 @@ def leg_speed(joints: ndarray) -> float:
 def raised(joints: ndarray) -> ndarray:
     """Mask (2,), left and right, of the arms that are raised for at least a quarter of a motion (T, 22, 3).
 
-    An arm is raised if its hand is higher than 0.25 m below the shoulder.
+    An arm is raised if its hand is above the shoulder, or less than 0.25 m below it.
     """
     height = joints[:, WRISTS, 1] - joints[:, SHOULDERS, 1]
     return np.percentile(height, 75, axis=0) > RAISED
@@ -83,7 +83,8 @@ def moving_arms(joints: ndarray) -> ndarray:
 def is_gesture(joints: ndarray) -> bool:
     """Whether a motion (T, 22, 3) is only a gesture: the person stands on the spot and does not crouch or lift a foot.
 
-    If the hands stay down, a motion with a turn is not a gesture, because its action is the turn. A person who points may turn.
+    If the person turns and raises no arm, the motion is not a gesture, because its action is the turn. If the person raises an arm,
+    for example to point, turns are allowed.
     """
     pelvis, ankles = joints[:, PELVIS], joints[:, ANKLES, 1]
     left = across(joints)

@@ -140,9 +140,9 @@ class Prompted(Selected):
         'keep the best of --candidates motions for each action; requires a masked transformer that was trained with --infill',
     )  # fmt: skip
     layered: bool = option(
-        True, 'if a prompt describes two simultaneous actions ("walks while waving"), also generate one motion per action; if one '
-        'of these motions is a gesture, compose the two motions; if not, keep the motion of the whole prompt; requires a masked '
-        'transformer that was trained with --infill',
+        True, 'if a prompt describes two simultaneous actions ("walks while waving"), generate one motion for the whole prompt and '
+        'one motion for each action; if one action is a gesture, the result is composed of the motions of the two actions; '
+        'otherwise, the result is the motion of the whole prompt; requires a masked transformer that was trained with --infill',
     )  # fmt: skip
 
 

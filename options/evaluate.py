@@ -94,7 +94,7 @@ class EvalRetrieval(Tabled, InputFiles, WrittenFiles, OnDataset, Configured, Com
         "max", "pooling of the similarities between a text and the Q-Former queries of a motion; max: maximum; mean: mean",
         choices=("max", "mean"),
     )  # fmt: skip
-    rerank: int = option(0, "number of best matches that LaMP's matching head ranks again; 0: none")
+    rerank: int = option(0, "number of best matches per query that LaMP's matching head re-ranks; 0: no re-ranking")
     caption: int = option(
         1, "index (from 1) of the caption that represents each clip; if a clip has fewer captions, its last caption is used; 0: a "
         "random caption",

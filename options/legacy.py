@@ -18,7 +18,7 @@ class LegacyFlag:
 
     Attributes:
         kind: type of the flag's value.
-        checked: the property of the weights that is compared with the flag's value. If `checked` is "", the flag is ignored.
+        checked: the help text of a flag whose value is compared with the weights. If `checked` is "", the flag is ignored.
         flags: other names of the flag.
         why: why the flag is ignored.
     """
@@ -35,11 +35,17 @@ class LegacyFlag:
     def help(self) -> str:
         """The flag's help text."""
         if self.checked:
-            return f"{self.checked}; optional check: the script stops with an error if the loaded weights disagree with this value"
+            return self.checked
         return f"accepted but ignored: {self.why}"
 
 
-NOT_STORED = "also used to load a released tokeniser, whose file does not store this value"
+SIZE = "optional check: the script stops with an error if the loaded model has another value"
+NOT_STORED = (
+    f"{SIZE}; also used to load the tokeniser given by --resume_pth or --vq_name if this tokeniser is a released file, because "
+    "released files do not store this value"
+)
+TRAINED_ON = "optional check: the script stops with an error if LaMP was trained on another tokeniser"
+SECOND = "ignored if --resume_pth is given"
 RELEASED = "ignored for the released captioner"
 TRAINING = "only training uses this flag"
 EDITING = "motions are edited with edit_t2m.py"
@@ -48,22 +54,22 @@ RESIDUAL = LegacyFlag("use_res_model", bool, why="--res_name selects the residua
 QUANTIZER = LegacyFlag("quantizer", choices=("ema_reset",), why="ema_reset is the only method of learning codebooks")
 
 TOKENISER = (
-    LegacyFlag("nb_code", int, "number of codes in each codebook of the tokeniser"),
-    LegacyFlag("down_t", int, "number of times the tokeniser halves the frame rate"),
-    LegacyFlag("depth", int, "number of residual blocks per stage of the tokeniser"),
+    LegacyFlag("nb_code", int, f"number of codes in each codebook of the tokeniser; {SIZE}"),
+    LegacyFlag("down_t", int, f"number of times the tokeniser halves the frame rate; {SIZE}"),
+    LegacyFlag("depth", int, f"number of residual blocks per stage of the tokeniser; {SIZE}"),
     LegacyFlag("dilation_growth_rate", int, f"dilation growth rate of the tokeniser; {NOT_STORED}"),
     LegacyFlag("vq_act", str, f"activation of the tokeniser; {NOT_STORED}", choices=("relu", "silu", "gelu")),
 )
 TOKENISER_NAMES = (
-    LegacyFlag("resume_pth", str, f"tokeniser on which LaMP was trained (a run or a weights file); {RELEASED}"),
-    LegacyFlag("vq_name", str, f"run of the tokeniser on which LaMP was trained; --resume_pth takes precedence; {RELEASED}"),
+    LegacyFlag("resume_pth", str, f"tokeniser on which LaMP was trained (a run or a weights file); {TRAINED_ON}; {RELEASED}"),
+    LegacyFlag("vq_name", str, f"run of the tokeniser on which LaMP was trained; {TRAINED_ON}; {SECOND}; {RELEASED}"),
 )
 GPT = (
-    LegacyFlag("num_layers", int, "number of layers of the GPT"),
-    LegacyFlag("embed_dim_gpt", int, "width of the GPT"),
-    LegacyFlag("n_head_gpt", int, "number of attention heads of the GPT"),
-    LegacyFlag("ff_rate", int, "ratio of the GPT's feed-forward width to the GPT's width"),
-    LegacyFlag("block_size", int, "maximum number of tokens per caption"),
+    LegacyFlag("num_layers", int, f"number of layers of the GPT; {SIZE}"),
+    LegacyFlag("embed_dim_gpt", int, f"width of the GPT; {SIZE}"),
+    LegacyFlag("n_head_gpt", int, f"number of attention heads of the GPT; {SIZE}"),
+    LegacyFlag("ff_rate", int, f"ratio of the GPT's feed-forward width to the GPT's width; {SIZE}"),
+    LegacyFlag("block_size", int, f"maximum number of tokens per caption; {SIZE}"),
 )
 
 LEGACY: dict[str, tuple[LegacyFlag, ...]] = {

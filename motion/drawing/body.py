@@ -65,7 +65,10 @@ EXTRAS = {"Head": HEAD, "Spine1": PLATE, "Hand": HAND, "Foot": FOOT, "ToeBase": 
 
 
 def limbs(skeleton: Skeleton) -> Limbs:
-    """Capsules that draw a body. Capsules between joints never widen towards their end, so the neck is thinner than the head."""
+    """Capsules that draw the body of a skeleton.
+
+    A capsule from a joint to its child is never wider at the child than at the joint, so the neck does not widen towards the head.
+    """
     point_indices = {name: skeleton.num_joints + index for index, name in enumerate(extra_points(skeleton))}
     rows: list[tuple[int, int, float, float, str, int]] = []  # start, end, radii, part, joint
 
@@ -138,7 +141,11 @@ def body_points(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def bone_frame(joints: np.ndarray, skeleton: Skeleton, joint: int) -> np.ndarray:
-    """Left, up and front axes, in rows (T, 3, 3), of the bone to `joint`: up along the bone, front as the chest or foot points."""
+    """Left, up and front axes, in rows (T, 3, 3), of the bone that ends in `joint`.
+
+    Up points approximately along the bone. Front points where the chest faces, with two exceptions: if the bone ends in an ankle,
+    front points to the toes, and if the bone ends in the toes, front points down the leg.
+    """
     index = skeleton.bones.index
     left = unit(joints[:, index("LeftArm")] - joints[:, index("RightArm")])
     spine = unit(joints[:, index("Neck")] - joints[:, 0])
