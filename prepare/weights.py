@@ -2,7 +2,7 @@
 
     python -m prepare.weights --data_root dataset/Open --setting cpu
     python -m prepare.release --dataset_name open --runs vq lamp masked residual length selector evaluator m2t \\
-        --int8 vq lamp masked residual evaluator m2t
+        --int8 vq lamp masked residual selector evaluator m2t
     python -m evaluation.stored --checkpoints_dir assets/demo --splits test test_unseen test_cmu test_everyday
 
 A stage trains one model and stores it in a folder in `<checkpoints_dir>/open/`. A stage that has taken all its steps is skipped;
@@ -73,7 +73,7 @@ STAGES = {
         "train_t2m_transformer.py", f"--stage length --text_encoder sentence {TRANSFORMER} --text_noise 0.5",
         (5000, 2, 64, 3e-4), (4000, 0.1, 256, 6e-4),
     ),
-    "selector": Stage("train_selector.py", USUAL, (1500, 10, 512, 1e-3), (1500, 1, 512, 1e-3)),
+    "selector": Stage("train_selector.py", f"{USUAL} --seed 1", (1500, 10, 512, 1e-3), (1500, 1, 512, 1e-3)),
     "evaluator": Stage(
         "train_evaluator.py", f"{EVALUATOR} --eval_iter 600", (3600, 10, 64, 6e-4), (6000, 0.4, 128, 8e-4)
     ),
