@@ -3,7 +3,7 @@
 Prompts are split between sentences, at temporal words (then, next, before, after, once, followed by, first …, having …, ending with
 …), and at an "and" between a gait and an action that cannot be done while walking ("walks forward and sits down"). Simultaneous
 actions ("while", other uses of "and") stay in one step. If a step cannot be completed to a clause with a verb, the prompt is not
-split, because the word was not temporal ("stands next to a wall").
+split, because the word was not temporal ("stands next to a wall"). Repetitions of some actions are steps too ("bows twice").
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from pipelines.caption_index import PERSON, SUBJECT
+from pipelines.repetitions import repetitions
 from pipelines.verb_forms import is_infinitive, is_participle, is_third_person, is_verb, third_person
 from utils.errors import note
 
@@ -78,9 +79,17 @@ WORD = re.compile(r"[^\W\d_]+(?:'[a-z]+)?")
 def steps(prompt: str) -> list[str]:
     """Return the steps of a prompt, each as a prompt, in the order in which they happen.
 
-    A prompt that does not describe a sequence is returned as a single step. If a prompt has more than `MAX_STEPS` steps, it is
-    returned as a single step too, and a note is printed once.
+    Some actions that a prompt repeats ("bows twice") become one step per repetition. A prompt that describes neither a sequence nor
+    repetitions is returned as a single step. If a sequence has more than `MAX_STEPS` steps, the prompt is returned as a single step
+    too, and a note is printed once. If there are more than `MAX_STEPS` steps only because of repetitions, these are not split.
     """
+    parts = sequence(prompt)
+    repeated = [single for part in parts for single in repetitions(part)]
+    return repeated if len(repeated) <= MAX_STEPS else parts
+
+
+def sequence(prompt: str) -> list[str]:
+    """Return the steps of a prompt, as `steps` does, but without splitting repetitions."""
     text = moved_forward(FIRST.sub("", tidy(prompt)))
     pieces = (trimmed(part) for sentence in SENTENCE.split(text) for part in THEN.split(sentence) if part)
     parts = [trimmed(part) for piece in pieces if piece for part in in_order(piece)]

@@ -14,6 +14,39 @@ from tests.test_text2motion import TRANSFORMER, pipeline
 @pytest.mark.parametrize(
     ("prompt", "expected"),
     [
+        ("he bends to greet people two times", ["he bends to greet people"] * 2),
+        ("A man bows thrice in a row", ["A man bows"] * 3),
+        ("a boxer throws two punches with the left hand", ["a boxer throws a punch with the left hand"] * 2),
+        ("she does 2 elegant bows", ["she does an elegant bow"] * 2),
+        ("someone is doing two cartwheels", ["someone is doing a cartwheel"] * 2),
+        ("a person raises the right hand twice", ["a person raises the right hand"] * 2),
+        ("a man walks forward, then bows twice", ["a man walks forward", "a man bows", "a man bows"]),
+        ("someone does three back flips one after another", ["someone does a back flip"] * 3),
+    ],
+)
+def test_some_repeated_actions_are_steps(prompt, expected):
+    assert steps(prompt) == expected
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a person jumps twice", "someone does three deep knee bends in a row", "she bends her knees twice", "two people bow",
+        "a man throws the ball twice as far", "a person bows twice while walking", "someone bends down three times and looks up",
+        "he throws two balls", "the archer holds two bows", "somebody bows four times",
+    ],
+)  # fmt: skip
+def test_other_repetitions_stay_in_one_step(prompt):
+    assert steps(prompt) == [prompt]
+
+
+def test_repetitions_do_not_exceed_the_maximum_number_of_steps():
+    assert steps("he waves, then jumps, then bows three times") == ["he waves", "he jumps", "he bows three times"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
         ("a person squats and then jumps", ["a person squats", "a person jumps"]),
         ("A man walks. Then he sits. Finally, he stands up.", ["A man walks", "he sits", "he stands up"]),
         ("someone walks ahead, then stops and waves", ["someone walks ahead", "someone stops and waves"]),
