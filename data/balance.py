@@ -31,7 +31,7 @@ def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
         reader = csv.DictReader(file)
         if not {"clip", column} <= set(reader.fieldnames or ()):
             raise UserError(f"{path}: columns {', '.join(reader.fieldnames or ['none'])}; expected clip and {column}")
-        return {row["clip"]: row[column] for row in reader}
+        return {row["clip"]: (row[column] or "").strip() for row in reader}
 
 
 def actions_of(names: Sequence[str], folder: Path) -> list[str]:

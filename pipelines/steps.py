@@ -83,8 +83,13 @@ def steps(prompt: str) -> list[str]:
     repetitions is returned as a single step. If a sequence has more than `MAX_STEPS` steps, the prompt is returned as a single step
     too, and a note is printed once. If there are more than `MAX_STEPS` steps only because of repetitions, these are not split.
     """
-    parts = sequence(prompt)
-    repeated = [single for part in parts for single in repetitions(part)]
+    parts, repeated, verbs = sequence(prompt), [], set()
+    for part in parts:
+        subject, action = split_subject(tidy(part))
+        verb = action.partition(" ")[0]
+        # In "bends left, then right twice", both steps may be repeated, so the second step is not split.
+        repeated += (verb not in verbs and repetitions(subject, action)) or [part]
+        verbs.add(verb)
     return repeated if len(repeated) <= MAX_STEPS else parts
 
 

@@ -291,10 +291,12 @@ class TextToMotion:
         count = sampling.candidates
         condition = action.condition.repeat_interleave(count, dim=0)
         numbers = {"seed": sampling.seed, "first_sample": count * first_sample}
-        if lengths is None:
-            return varied(self.count_tokens(condition, None, **numbers).view(-1, count))
-        tokens = self.count_tokens(condition, lengths.repeat_interleave(count), **numbers).view(-1, count)
-        return torch.where((lengths == 0)[:, None].to(tokens.device), varied(tokens), tokens)
+        repeated = None if lengths is None else lengths.repeat_interleave(count)
+        tokens = self.count_tokens(condition, repeated, **numbers).view(-1, count)
+        if self.length is None:
+            return tokens
+        predicted = varied(tokens).clamp(max=self.length.config.classes - 1)
+        return predicted if lengths is None else torch.where((lengths == 0)[:, None].to(tokens.device), predicted, tokens)
 
     def count_tokens(self, condition: Tensor, lengths: Tensor | None, **sample: int) -> Tensor:
         """Convert `lengths` (B,) in frames to tokens. Lengths of 0, or all if `lengths` is None, are predicted from encoded texts

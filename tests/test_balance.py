@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.balance import read_actions, sampling_weights, weighted_epoch
+from data.balance import actions_of, read_actions, sampling_weights, weighted_epoch
 from utils.errors import UserError
 
 
@@ -28,6 +28,11 @@ def test_actions_are_drawn_by_the_root_of_their_clips(tmp_path):
     assert totals["walk"] / totals["bow"] == pytest.approx(4)
     assert totals["kick"] / totals["bow"] == pytest.approx(2)
     assert weights.mean() == pytest.approx(1)
+
+
+def test_a_missing_or_padded_action_is_read(tmp_path):
+    (tmp_path / "actions.csv").write_text("clip,action\nA,walk \nB\nC, walk\n", encoding="utf-8")
+    assert actions_of(["A", "B", "C", "D"], tmp_path) == ["walk", "", "walk", ""]
 
 
 def test_sizes_make_actions_count_by_frames(tmp_path):
