@@ -243,7 +243,8 @@ def load_own_state(model: nn.Module, state: dict[str, Tensor], source: str | Pat
     on_meta = any(value.is_meta for value in expected.values())
     wrong = sorted(expected.keys() ^ state.keys()) or [key for key in expected if expected[key].shape != state[key].shape]
     if wrong:
-        raise UserError(f"{source}: {len(wrong)} tensors do not fit this model, first '{wrong[0]}'; use the run's own flags")
+        problem = f"{len(wrong)} tensors do not fit this model, first '{wrong[0]}'"
+        raise UserError(f"{source}: {problem}; use the flags and the dataset of the run")
     if bad := [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]:
         raise UserError(f"{source}: '{bad[0]}' contains NaN or infinity; use another checkpoint of the run")
     model.load_state_dict(state, strict=False, assign=on_meta)  # not strict, because frozen networks are not in `state`
