@@ -18,6 +18,7 @@ from utils.errors import UserError, script
 
 if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from data.profiles import ProfileBatches
+    from data.store import MotionStore
     from motion.spec import DatasetSpec
 
 SIZES = ("hidden_dim", "embed_dim", "dropout")
@@ -39,6 +40,7 @@ def train(config: TrainSelector) -> None:
     """Compute motion profiles (vectors of bits that state what the joints do) and encode captions, build the model and train it."""
     from dataclasses import asdict
 
+    from data.store import MotionStore
     from models.selector import Selector, SelectorConfig
     from motion.spec import get_spec
     from training.begin import mean_losses
@@ -48,8 +50,9 @@ def train(config: TrainSelector) -> None:
 
     spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     with Distributed.from_environment().first_on_node():
-        actions = training_actions(spec)
-        batches, validated, fingerprint = both_splits(config, spec, actions)
+        store = MotionStore(spec)
+        actions = training_actions(store)
+        batches, validated, fingerprint = both_splits(config, spec, store, actions)
     seed_everything(config.seed)
     vectors, sizes = batches.conditions, {name: getattr(config, name) for name in SIZES}
     model = Selector(SelectorConfig(cond_dim=vectors.dim, actions=len(actions), **sizes))
@@ -68,16 +71,17 @@ def train(config: TrainSelector) -> None:
     Trainer(model, batches, config, folder, validate=validate, best=("loss", "min"), model_metadata=metadata).fit()
 
 
-def training_actions(spec: DatasetSpec) -> dict[str, int]:
+def training_actions(store: MotionStore) -> dict[str, int]:
     """Number the actions that the dataset's `actions.csv` lists for training clips; {}: there are fewer than two actions."""
     from data.balance import actions_of
-    from data.store import MotionStore
 
-    actions = sorted({*actions_of(MotionStore(spec).split("train"), spec.root)} - {""})
+    actions = sorted({*actions_of(store.split("train"), store.root)} - {""})
     return {action: number for number, action in enumerate(actions)} if len(actions) > 1 else {}
 
 
-def both_splits(config: TrainSelector, spec: DatasetSpec, numbers: dict[str, int]) -> tuple[ProfileBatches, ProfileBatches, str]:
+def both_splits(
+    config: TrainSelector, spec: DatasetSpec, store: MotionStore, numbers: dict[str, int]
+) -> tuple[ProfileBatches, ProfileBatches, str]:  # fmt: skip
     """Batches of profiles and encoded captions for the training and the validation split, and a hash of the sentence encoder.
 
     `numbers` maps actions to numbers. The action of a composition, which shows several actions, counts as unknown.
@@ -89,13 +93,12 @@ def both_splits(config: TrainSelector, spec: DatasetSpec, numbers: dict[str, int
 
     from data.balance import actions_of, compositions_in, sampling_weights
     from data.profiles import ProfileBatches, cached_profiles
-    from data.store import MotionStore
     from data.text import CaptionedClips
     from pipelines.conditioner import SentenceEncoder, cached_conditions
     from training.begin import batch_settings
     from utils.runtime import resolve_device
 
-    encoder, store = SentenceEncoder(config.bert or None, resolve_device(config.gpu_id)), MotionStore(spec)
+    encoder = SentenceEncoder(config.bert or None, resolve_device(config.gpu_id))
 
     def batches(split: str) -> ProfileBatches:
         clips = CaptionedClips(spec, split, store)

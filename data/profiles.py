@@ -93,10 +93,11 @@ class ProfileBatches(ClipBatches):
         """
         clips, generator = self.batch_clips(index)
         captions = generator.integers(self.first[clips], self.first[clips + 1])
+        rows = torch.from_numpy(clips)
         return {
             "condition": self.conditions.vectors[torch.from_numpy(captions)],
-            "profile": self.profiles[torch.from_numpy(clips)],
-            "action": self.actions[torch.from_numpy(clips)],
+            "profile": self.profiles[rows],
+            "action": self.actions[rows],
             "caption": torch.from_numpy(self.caption_ids[captions]),
-            "clip": torch.from_numpy(clips),
+            "clip": rows,
         }

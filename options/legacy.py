@@ -34,9 +34,7 @@ class LegacyFlag:
     @property
     def help(self) -> str:
         """The flag's help text."""
-        if self.checked:
-            return self.checked
-        return f"accepted but ignored: {self.why}"
+        return self.checked or f"accepted but ignored: {self.why}"
 
 
 SIZE = "optional check: the script stops with an error if the loaded model has another value"
@@ -45,7 +43,6 @@ NOT_STORED = (
     "released files do not store this value"
 )
 TRAINED_ON = "optional check: the script stops with an error if LaMP was trained on another tokeniser"
-SECOND = "ignored if --resume_pth is given"
 RELEASED = "ignored for the released captioner"
 TRAINING = "only training uses this flag"
 EDITING = "motions are edited with edit_t2m.py"
@@ -62,7 +59,10 @@ TOKENISER = (
 )
 TOKENISER_NAMES = (
     LegacyFlag("resume_pth", str, f"tokeniser on which LaMP was trained (a run or a weights file); {TRAINED_ON}; {RELEASED}"),
-    LegacyFlag("vq_name", str, f"run of the tokeniser on which LaMP was trained; {TRAINED_ON}; {SECOND}; {RELEASED}"),
+    LegacyFlag(
+        "vq_name", str,
+        f"run of the tokeniser on which LaMP was trained; {TRAINED_ON}; ignored if --resume_pth is given; {RELEASED}",
+    ),
 )
 GPT = (
     LegacyFlag("num_layers", int, f"number of layers of the GPT; {SIZE}"),

@@ -20,7 +20,6 @@ from utils.errors import UserError
 if TYPE_CHECKING:
     from pipelines.text2motion import TextToMotion
 
-
 TYPICAL = 20  # tokens (4 s at 20 frames per second); typical length of a motion that shows one action
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 TWICE = r"(?P<count>twice|thrice|(?:two|2|three|3)(?=\s+times))(?:\s+times)?"
+COUNT = re.compile(r"\b(?:twice|thrice|two|2|three|3)\b", re.IGNORECASE)
 NUMBERS = {"twice": 2, "two": 2, "2": 2, "thrice": 3, "three": 3, "3": 3}
 IN_A_ROW = r"(?:\s+(?:in (?:a row|succession|quick succession)|one after (?:the other|another)))?"
 LIMB = r"with\s+(?:the|his|her|their|both|one)\s+(?:(?:left|right)\s+)?(?:hands?|arms?|fists?)"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from pipelines.caption_index import PERSON, SUBJECT
-from pipelines.repetitions import repetitions
+from pipelines.repetitions import COUNT, repetitions
 from pipelines.verb_forms import is_infinitive, is_participle, is_third_person, is_verb, third_person
 from utils.errors import note
 
@@ -62,7 +62,7 @@ DONE = pattern(r"^(?:(?:is|are|has|have|was)\s+)?(?:done|finished)\s+(?:with\s+)
 AUXILIARY = pattern(r"(?:\s+(?:is|are|was)|'s)$")
 THEY = pattern(r"^they\s+(\w+)\b(?!')")
 PLURAL = pattern(r"^(?:they|people|(?:the\s+)?(?:two|three|men|women|children))\b")
-PLACE = pattern(r"^(?:on|in|at|under|inside)\s")
+PREPOSITION = pattern(r"^(?:on|in|at|under|inside)\s")
 PRONOUN = pattern(r"^(?:he|she|they|it)(?:'s)?\b")
 CLAUSE = pattern(r"^(?:(?:he|she|they)(?:'s)?\s+\w+|(?:a|an|the)\s+(?:\w+\s+)?(?:person|man|woman)\s+\w+)")
 NOUNS = pattern(r"^(?:a|an|the|some|his|her|their|one|two|three|four|five|several|\d+)\b")
@@ -84,11 +84,14 @@ def steps(prompt: str) -> list[str]:
     too, and a note is printed once. If there are more than `MAX_STEPS` steps only because of repetitions, these are not split.
     """
     parts, repeated, verbs = sequence(prompt), [], set()
+    if not COUNT.search(prompt):  # splitting off the subject may load a dictionary, which takes 0.7 s
+        return parts
     for part in parts:
         subject, action = split_subject(tidy(part))
         verb = action.partition(" ")[0]
         # In "bends left, then right twice", both steps may be repeated, so the second step is not split.
-        repeated += (verb not in verbs and repetitions(subject, action)) or [part]
+        singles = [] if verb in verbs else repetitions(subject, action)
+        repeated += singles or [part]
         verbs.add(verb)
     return repeated if len(repeated) <= MAX_STEPS else parts
 
@@ -254,7 +257,7 @@ def with_subject(text: str, subject: str) -> str:
         return f"{subject} {third_person(they[1])}{text[they.end() :]}"
     if split_subject(text)[0] or NOUNS.match(text):
         return text
-    if PROGRESSIVE.match(text) or PLACE.match(text):
+    if PROGRESSIVE.match(text) or PREPOSITION.match(text):
         return f"{subject} is {text}"
     verb, rest = WORD.match(text), ""
     if verb and is_infinitive(verb[0]) and not PLURAL.match(subject):  # "he can walk, then jump"

@@ -290,19 +290,16 @@ class TextToMotion:
         """
         count = sampling.candidates
         condition = action.condition.repeat_interleave(count, dim=0)
+        lengths = None if lengths is None else lengths.repeat_interleave(count)
         numbers = {"seed": sampling.seed, "first_sample": count * first_sample}
-        repeated = None if lengths is None else lengths.repeat_interleave(count)
-        tokens = self.count_tokens(condition, repeated, **numbers).view(-1, count)
-        if self.length is None:
-            return tokens
-        predicted = varied(tokens).clamp(max=self.length.config.classes - 1)
-        return predicted if lengths is None else torch.where((lengths == 0)[:, None].to(tokens.device), predicted, tokens)
+        return self.count_tokens(condition, lengths, candidates=count, **numbers).view(-1, count)
 
-    def count_tokens(self, condition: Tensor, lengths: Tensor | None, **sample: int) -> Tensor:
+    def count_tokens(self, condition: Tensor, lengths: Tensor | None, candidates: int = 1, **sample: int) -> Tensor:
         """Convert `lengths` (B,) in frames to tokens. Lengths of 0, or all if `lengths` is None, are predicted from encoded texts
         (`condition`).
 
-        `sample` contains the arguments `seed` and `first_sample` of `LengthPredictor.predict`.
+        `candidates` successive rows are candidates for one motion; their predicted lengths are varied (`varied`). `sample` contains
+        the arguments `seed` and `first_sample` of `LengthPredictor.predict`.
         """
         stride, tokens = self.tokeniser.stride, None
         if lengths is not None:
@@ -312,7 +309,8 @@ class TextToMotion:
                 return tokens
         if self.length is None:
             raise UserError("no length predictor: name one with --length_name, or give each prompt a length in frames")
-        predicted = self.length.predict(self.part("length", condition), **sample)
+        predicted = varied(self.length.predict(self.part("length", condition), **sample).view(-1, candidates)).flatten()
+        predicted = predicted.clamp(max=self.length.config.classes - 1)
         return predicted if tokens is None else torch.where(tokens > 0, tokens, predicted)
 
     def check_lengths(self, lengths: Tensor) -> None:

@@ -117,10 +117,11 @@ def test_with_labelled_actions_the_classifiers_learn_them(root, tmp_path, capsys
     (data / "actions.csv").write_text("\n".join(["clip,action,source", *rows]) + "\n")
     (data / "composed.txt").write_text(names[0] + "\n")
     spec = get_spec("synthetic", data)
-    numbers = train_selector.training_actions(spec)
+    store = MotionStore(spec)
+    numbers = train_selector.training_actions(store)
     assert numbers == {"turn": 0, "walk": 1}
     config = parse(TrainSelector, ["--bert", str(root / "bert"), "--batch_size", "18"])
-    batch = train_selector.both_splits(config, spec, numbers)[0].batch(0)
+    batch = train_selector.both_splits(config, spec, store, numbers)[0].batch(0)
     order = clips_of(root).clips.names
     expected = {name: number % 2 for number, name in enumerate(names)} | {name: -1 for name in (names[0], *names[-2:])}
     assert batch["action"].tolist() == [expected[order[clip]] for clip in batch["clip"].tolist()]
